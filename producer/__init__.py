@@ -1,0 +1,1 @@
+"""The storefront's side: datasets and clients that publish events and catalogue items."""

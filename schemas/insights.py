@@ -1,0 +1,39 @@
+"""Messages of the windowed side streams: trending items and what became of recommendations."""
+
+from __future__ import annotations
+
+import msgspec
+
+from schemas.clickstream import EpochMillis, EventType, Identifier
+
+
+class TrendingItem(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """An item and its time-decayed count of events."""
+
+    item_id: Identifier
+    score: float
+
+
+class Trending(msgspec.Struct, frozen=True, kw_only=True):
+    """The items most acted on in a window. Key of the `trending` topic: `surface`."""
+
+    surface: Identifier
+    window_start: EpochMillis
+    window_end: EpochMillis
+    items: list[TrendingItem]
+
+
+class RecommendationOutcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An action credited to a recommendation. Key of `recommendation-outcomes`: `user_id`."""
+
+    recommendation_id: Identifier
+    user_id: Identifier
+    item_id: Identifier
+    event_id: Identifier
+    type: EventType
+    position: int
+    """Rank of the item in the recommendation, from 0."""
+    variant: str
+    time: EpochMillis
+    revenue: float | None = None
+    currency: str | None = None

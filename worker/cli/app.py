@@ -1,0 +1,20 @@
+"""The root of the command line: joins the sub-commands and turns known errors into one line."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+app = typer.Typer(
+    name="innerloop",
+    help="Adapt a recommender to a new user while that user is still browsing.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def main() -> None:
+    """Run the command line."""
+    sys.exit(app())
