@@ -20,6 +20,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from schemas.errors import SettingsError
 from schemas.topics import Topic
 
 ENVIRONMENT_PREFIX = "INNERLOOP_"
@@ -40,10 +41,6 @@ _CONSUMER_DEFAULTS = {
     "auto.offset.reset": "earliest",
     "partition.assignment.strategy": "cooperative-sticky",
 }
-
-
-class SettingsError(ValueError):
-    """A setting is wrong; the message names each one and what would be right."""
 
 
 class _Section(BaseModel):

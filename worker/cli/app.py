@@ -6,6 +6,8 @@ import sys
 
 import typer
 
+from schemas.errors import InnerloopError
+
 app = typer.Typer(
     name="innerloop",
     help="Adapt a recommender to a new user while that user is still browsing.",
@@ -17,4 +19,8 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command line."""
-    sys.exit(app())
+    try:
+        app()
+    except InnerloopError as error:
+        typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
+        sys.exit(2)

@@ -1,0 +1,35 @@
+"""The exceptions that reach a person. Each message names what is wrong and what would be right.
+
+The command line prints them as one line and exits with status 2; anything else is a bug and keeps
+its traceback.
+"""
+
+from __future__ import annotations
+
+
+class InnerloopError(Exception):
+    """Base of every error that innerloop raises for a person to read."""
+
+
+class SettingsError(InnerloopError):
+    """A setting, in a file, the environment or a flag, is wrong."""
+
+
+class DataError(InnerloopError):
+    """An events or items file cannot be read as what it was given as."""
+
+
+class BundleError(InnerloopError):
+    """A model bundle is incomplete, altered, or of a version that this code does not know."""
+
+
+class EncoderError(InnerloopError):
+    """A text encoder cannot be found, exported, verified or loaded."""
+
+
+class BrokerError(InnerloopError):
+    """A Kafka broker cannot be started or reached, or refuses what is asked of it."""
+
+
+class CodecError(InnerloopError):
+    """A message cannot be encoded or decoded."""
