@@ -1,0 +1,1 @@
+"""The adaptation model: item tower, session encoder, per-user fast weights and their inner loop."""

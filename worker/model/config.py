@@ -1,0 +1,24 @@
+"""Sizes of the model: part of every bundle's manifest."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+Size = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class ModelConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Sizes of the adaptation model."""
+
+    dim: Size = 96
+    """Width d of item vectors, session state and queries."""
+    rank: Size = 8
+    """Columns r of the fast weight A (d, r)."""
+    anchors: Size = 256
+    """Items M against which the inner loop's softmax is taken."""
+    text_dim: Size = 384
+    """Width of the text encoder's vectors."""
+    gap_buckets: Size = 24
+    """Buckets of the time since the user's previous event, on a log2 scale of seconds."""

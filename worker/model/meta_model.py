@@ -1,0 +1,59 @@
+"""The whole adaptation model, unrolled over streams of events for meta-training."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from worker.model.config import ModelConfig
+from worker.model.fast_weights import InnerLoop
+from worker.model.item_tower import ItemTower
+from worker.model.session_encoder import SessionEncoder
+
+
+class MetaRecommender(nn.Module):
+    """Item tower, session encoder and inner loop: everything that meta-training learns."""
+
+    def __init__(self, config: ModelConfig, known_items: int) -> None:
+        super().__init__()
+        self.config = config
+        self.items = ItemTower(config, known_items)
+        self.session = SessionEncoder(config)
+        self.inner_loop = InnerLoop(config)
+
+    def unroll(
+        self,
+        vectors: Tensor,
+        types: Tensor,
+        gaps: Tensor,
+        anchors: Tensor,
+        *,
+        adapt: bool = True,
+    ) -> Tensor:
+        """Return the query before each event of n users' streams: (n, T, d).
+
+        The stream is the worker's own: query, then one inner-loop step on the event's item, then
+        the session encoder consumes the event. Back-propagating through it gives the exact
+        (second-order) meta-gradient.
+
+        Args:
+            vectors: item vectors of the events, (n, T, d).
+            types: event types, (n, T), int64.
+            gaps: seconds since the previous event, (n, T); negative for the first.
+            anchors: anchor vectors, (M, d).
+            adapt: False switches the inner loop off: the fast weights stay at their start.
+        """
+        length = vectors.shape[1]
+        inputs = self.session.inputs(vectors[:, :-1], types[:, :-1], gaps[:, :-1])
+        hidden = self.session.unroll(inputs)
+        keys = self.inner_loop.keys(hidden)
+        weights = self.inner_loop.start(vectors.shape[0])
+        queries = []
+        for t in range(length):
+            query = self.inner_loop.query(hidden[:, t], keys[:, t], weights)
+            queries.append(query)
+            if adapt and t + 1 < length:
+                weights = self.inner_loop.step(
+                    query, keys[:, t], weights, vectors[:, t], anchors
+                ).weights
+        return torch.stack(queries, dim=1)

@@ -1,0 +1,54 @@
+"""The recurrent session encoder: a GRU that consumes one event in O(1)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from schemas.clickstream import EventType
+from worker.model.config import ModelConfig
+
+
+class SessionEncoder(nn.Module):
+    """GRU over a user's events (Cho et al. 2014, arXiv:1406.1078; GRU4Rec, arXiv:1511.06939).
+
+    An event enters as the sum of its item's vector, an event-type embedding and an embedding of
+    the time since the user's previous event.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.gap_buckets = config.gap_buckets
+        self.type_embedding = nn.Embedding(len(EventType), config.dim)
+        # One more row: the user's first event has no gap.
+        self.gap_embedding = nn.Embedding(config.gap_buckets + 1, config.dim)
+        self.gru = nn.GRU(config.dim, config.dim, batch_first=True)
+        self.start_hidden = nn.Parameter(torch.zeros(config.dim))
+        nn.init.zeros_(self.type_embedding.weight)
+        nn.init.zeros_(self.gap_embedding.weight)
+
+    def inputs(self, vectors: Tensor, types: Tensor, gaps: Tensor) -> Tensor:
+        """Return the GRU's input for events: (…, d), (…), (…) → (…, d).
+
+        Args:
+            vectors: item vectors.
+            types: rows of `EVENT_TYPE_INDEX`, int64.
+            gaps: seconds since the user's previous event; negative where there is none.
+        """
+        return vectors + self.type_embedding(types) + self.gap_embedding(self.bucket(gaps))
+
+    def bucket(self, gaps: Tensor) -> Tensor:
+        """Return the bucket of each gap: floor(log2(1 + seconds)), the last one for "none"."""
+        bucket = torch.log2(1.0 + gaps.clamp(min=0.0)).long().clamp(max=self.gap_buckets - 1)
+        return torch.where(gaps < 0, self.gap_buckets, bucket)
+
+    def unroll(self, inputs: Tensor) -> Tensor:
+        """Return the states before each event and after the last: (n, T, d) → (n, T + 1, d)."""
+        start = self.start_hidden.expand(inputs.shape[0], -1)
+        states, _ = self.gru(inputs, start.unsqueeze(0).contiguous())
+        return torch.cat([start.unsqueeze(1), states], dim=1)
+
+    def step(self, hidden: Tensor, inputs: Tensor) -> Tensor:
+        """Return the state after one event: (n, d), (n, d) → (n, d)."""
+        _, after = self.gru(inputs.unsqueeze(1), hidden.unsqueeze(0).contiguous())
+        return after.squeeze(0)

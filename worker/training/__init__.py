@@ -1,0 +1,1 @@
+"""Meta-training: unrolled streams, sampled softmax, early stopping."""

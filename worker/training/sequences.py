@@ -1,0 +1,106 @@
+"""Users' streams as padded batches of similar length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from worker.data import EventLog
+
+NO_GAP = -1.0
+"""The gap, in seconds, of a user's first event."""
+
+
+@dataclass(frozen=True)
+class StreamBatch:
+    """Events of n users, padded to the longest: every tensor is (n, T)."""
+
+    items: Tensor
+    types: Tensor
+    gaps: Tensor
+    """Seconds since the user's previous event; `NO_GAP` for the first."""
+    mask: Tensor
+    """True where there is an event."""
+
+    def to(self, device: torch.device) -> StreamBatch:
+        """Return the batch on `device`."""
+        return StreamBatch(
+            self.items.to(device),
+            self.types.to(device),
+            self.gaps.to(device),
+            self.mask.to(device),
+        )
+
+
+class UserStreams:
+    """Each user's events in order, cut into streams of at most `longest` events."""
+
+    def __init__(self, log: EventLog, longest: int, shortest: int = 1) -> None:
+        by_user = np.argsort(log.users, kind="stable")
+        users = log.users[by_user]
+        bounds = np.flatnonzero(np.r_[True, users[1:] != users[:-1], True])
+        self._log = log
+        self._by_user = by_user
+        self._starts, self._lengths = _chunks(bounds, longest, shortest)
+        # Seconds to the user's previous event, aligned with `by_user`.
+        times = log.times[by_user]
+        gaps = np.diff(times, prepend=times[:1]) / 1000.0
+        gaps[bounds[:-1]] = NO_GAP
+        self._gaps = gaps.astype(np.float32)
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    @property
+    def events(self) -> int:
+        """Number of events over all streams."""
+        return int(self._lengths.sum())
+
+    def batches(self, size: int, rng: np.random.Generator | None = None) -> Iterator[StreamBatch]:
+        """Yield all streams in batches of about `size`, alike in length to waste little padding.
+
+        With `rng` the batches and their members are drawn anew; without, the order is fixed.
+        """
+        noise = rng.random(len(self)) * 3.0 if rng is not None else 0.0
+        order = np.argsort(self._lengths + noise, kind="stable")
+        groups = np.array_split(order, max(1, round(len(self) / size)))
+        if rng is not None:
+            rng.shuffle(groups)  # type: ignore[arg-type]  # a list of arrays is fine
+        for group in groups:
+            if len(group):
+                yield self._pad(group)
+
+    def batch_count(self, size: int) -> int:
+        """Return how many batches `batches(size)` yields."""
+        return min(len(self), max(1, round(len(self) / size)))
+
+    def _pad(self, streams: NDArray[np.intp]) -> StreamBatch:
+        lengths = self._lengths[streams]
+        steps = np.arange(lengths.max())
+        mask = steps < lengths[:, None]
+        at = np.where(mask, self._starts[streams][:, None] + steps, 0)
+        rows = self._by_user[at]
+        return StreamBatch(
+            items=torch.from_numpy(np.where(mask, self._log.items[rows], 0).astype(np.int64)),
+            types=torch.from_numpy(np.where(mask, self._log.types[rows], 0).astype(np.int64)),
+            gaps=torch.from_numpy(np.where(mask, self._gaps[at], NO_GAP).astype(np.float32)),
+            mask=torch.from_numpy(mask),
+        )
+
+
+def _chunks(
+    bounds: NDArray[np.intp], longest: int, shortest: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    sizes = np.diff(bounds)
+    pieces = -(-sizes // longest)
+    which = np.repeat(np.arange(len(sizes)), pieces)
+    index = np.arange(len(which)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+    starts = bounds[:-1][which] + index * longest
+    lengths = np.minimum(sizes[which] - index * longest, longest)
+    keep = lengths >= shortest
+    return starts[keep], lengths[keep]
