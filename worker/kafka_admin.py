@@ -1,0 +1,266 @@
+"""Topics and consumer groups on the brokers: create, inspect, measure lag."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import ConfigResource, NewTopic, ResourceType
+
+from schemas.errors import BrokerError
+from schemas.settings import KafkaSettings, Settings
+from schemas.topics import TOPIC_SPECS, Partitioning, Topic, TopicSpec
+from worker.kafka_connection import QUIET, REACH_TIMEOUT_S, Cluster, connect, property_error
+
+_CREATE_TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True)
+class TopicState:
+    """A topic as it should be and as it is."""
+
+    spec: TopicSpec
+    name: str
+    """With the prefix of the settings."""
+    partitions: int
+    """0 where the topic does not exist."""
+    replication_factor: int
+    config: dict[str, str]
+    """Its values of the entries that `spec.config` names; empty on the embedded broker."""
+    differences: tuple[str, ...]
+    """What is not as the settings ask, in words; empty on the embedded broker."""
+    created: bool = False
+    """Whether `create_topics` has just created it."""
+
+    @property
+    def exists(self) -> bool:
+        """Whether the brokers have the topic."""
+        return self.partitions > 0
+
+
+@dataclass(frozen=True)
+class PartitionLag:
+    """How far a consumer group is behind on one partition, in offsets.
+
+    After compaction or transactions an offset may hold no record, so this bounds the records left.
+    """
+
+    topic: str
+    partition: int
+    committed: int | None
+    """The next offset the group will read; None if it never committed one."""
+    low: int
+    high: int
+    """First offset kept, and the offset of the next record to be produced."""
+
+    @property
+    def lag(self) -> int:
+        """Offsets still to be read, for a group that starts at the earliest."""
+        start = self.low if self.committed is None else max(self.committed, self.low)
+        return max(self.high - start, 0)
+
+
+def create_topics(
+    settings: Settings,
+    topics: Iterable[Topic] = tuple(TOPIC_SPECS),
+    timeout_s: float = REACH_TIMEOUT_S,
+) -> list[TopicState]:
+    """Create the topics that do not exist, with the partitions, copies and policies they need.
+
+    Topics that exist are never altered: what is different about them is reported. On the embedded
+    broker topics come up with its own number of partitions and no policies.
+
+    Raises:
+        SettingsError: librdkafka refuses a property.
+        BrokerError: the brokers cannot be reached, or refuse to create a topic.
+    """
+    wanted = list(topics)
+    cluster = connect(settings.kafka, timeout_s)
+    missing = [
+        TOPIC_SPECS[topic]
+        for topic in wanted
+        if settings.kafka.topic(topic) not in cluster.replicas
+    ]
+    if cluster.embedded:
+        created = _touch(cluster, settings, missing, timeout_s)
+    else:
+        created = _create(cluster, settings, missing)
+    return inspect_topics(settings, wanted, timeout_s, created=created)
+
+
+def inspect_topics(
+    settings: Settings,
+    topics: Iterable[Topic] = tuple(TOPIC_SPECS),
+    timeout_s: float = REACH_TIMEOUT_S,
+    *,
+    created: frozenset[str] = frozenset(),
+) -> list[TopicState]:
+    """Return the topics as they are on the brokers, missing ones too.
+
+    Args:
+        settings: say where the brokers are and what the topics should be like.
+        topics: which.
+        timeout_s: how long the brokers get to answer each request, seconds.
+        created: names to be marked as just created.
+
+    Raises:
+        SettingsError: librdkafka refuses a property.
+        BrokerError: the brokers cannot be reached, or do not say how a topic is configured.
+    """
+    cluster = connect(settings.kafka, timeout_s)
+    specs = {settings.kafka.topic(topic): TOPIC_SPECS[topic] for topic in topics}
+    existing = [name for name in specs if name in cluster.replicas]
+    configs = {} if cluster.embedded else _describe_configs(cluster, existing, timeout_s)
+    states = []
+    for name, spec in specs.items():
+        replicas = cluster.replicas.get(name, [])
+        config = {key: configs.get(name, {}).get(key, "") for key in spec.config}
+        differs = bool(replicas) and not cluster.embedded
+        states.append(
+            TopicState(
+                spec=spec,
+                name=name,
+                partitions=len(replicas),
+                replication_factor=min(replicas, default=0),
+                config=config if differs else {},
+                differences=_differences(settings.kafka, spec, replicas, config) if differs else (),
+                created=name in created,
+            )
+        )
+    return states
+
+
+def consumer_lag(
+    settings: Settings,
+    group_id: str,
+    topics: Iterable[Topic] = (Topic.CLICKSTREAM,),
+    timeout_s: float = REACH_TIMEOUT_S,
+) -> list[PartitionLag]:
+    """Return the lag of a consumer group on every partition of these topics.
+
+    Goes by committed offsets and watermarks, which every broker has, the embedded one too. It
+    joins no group, so it disturbs none.
+
+    Raises:
+        SettingsError: librdkafka refuses a property.
+        BrokerError: the brokers cannot be reached, or a topic does not exist.
+    """
+    cluster = connect(settings.kafka, timeout_s)
+    partitions: list[TopicPartition] = []
+    for name in map(settings.kafka.topic, topics):
+        if name not in cluster.replicas:
+            raise BrokerError(f"topic {name} does not exist; run `innerloop topics create`")
+        partitions += [TopicPartition(name, n) for n in range(len(cluster.replicas[name]))]
+    try:
+        consumer = Consumer({**QUIET, **settings.kafka.consumer_config(group_id)})
+    except KafkaException as error:
+        raise property_error(error) from None
+    try:
+        return [
+            _lag(consumer, committed, timeout_s)
+            for committed in consumer.committed(partitions, timeout=timeout_s)
+        ]
+    except KafkaException as error:
+        raise BrokerError(f"the brokers do not tell the lag of {group_id}: {error}") from error
+    finally:
+        consumer.close()
+
+
+def partition_count(kafka: KafkaSettings, spec: TopicSpec) -> int:
+    """Return how many partitions a topic should have."""
+    return 1 if spec.partitioning is Partitioning.SINGLE else kafka.partitions
+
+
+def _touch(
+    cluster: Cluster, settings: Settings, specs: list[TopicSpec], timeout_s: float
+) -> frozenset[str]:
+    # The mock cluster has no CreateTopics; asking for a topic's metadata brings it about.
+    names = [settings.kafka.topic(spec.topic) for spec in specs]
+    for name in names:
+        try:
+            cluster.client.list_topics(topic=name, timeout=timeout_s)
+        except KafkaException as error:
+            raise BrokerError(f"the embedded broker does not create {name}: {error}") from error
+    return frozenset(names)
+
+
+def _create(cluster: Cluster, settings: Settings, specs: list[TopicSpec]) -> frozenset[str]:
+    if not specs:
+        return frozenset()
+    new = [
+        NewTopic(
+            settings.kafka.topic(spec.topic),
+            num_partitions=partition_count(settings.kafka, spec),
+            replication_factor=settings.kafka.replication_factor,
+            config=spec.config,
+        )
+        for spec in specs
+    ]
+    futures: dict[str, Future[None]] = cluster.client.create_topics(
+        new, operation_timeout=_CREATE_TIMEOUT_S, request_timeout=_CREATE_TIMEOUT_S
+    )
+    created = set()
+    for name, future in futures.items():
+        try:
+            future.result()
+        except KafkaException as error:
+            reason: KafkaError = error.args[0]
+            if reason.code() != KafkaError.TOPIC_ALREADY_EXISTS:  # someone else was faster
+                raise BrokerError(
+                    f"the brokers refuse to create topic {name} (kafka.partitions = "
+                    f"{settings.kafka.partitions}, kafka.replication_factor = "
+                    f"{settings.kafka.replication_factor}): {reason.str()}"
+                ) from error
+        else:
+            created.add(name)
+    return frozenset(created)
+
+
+def _describe_configs(
+    cluster: Cluster, names: list[str], timeout_s: float
+) -> dict[str, dict[str, str]]:
+    if not names:
+        return {}
+    resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
+    futures = cluster.client.describe_configs(resources, request_timeout=timeout_s)
+    configs = {}
+    for resource, future in futures.items():
+        try:
+            entries = future.result()
+        except KafkaException as error:
+            raise BrokerError(
+                f"the brokers do not tell the configuration of topic {resource.name}: "
+                f"{error.args[0].str()}"
+            ) from error
+        configs[resource.name] = {key: entry.value for key, entry in entries.items()}
+    return configs
+
+
+def _differences(
+    kafka: KafkaSettings, spec: TopicSpec, replicas: list[int], config: dict[str, str]
+) -> tuple[str, ...]:
+    found = []
+    partitions = partition_count(kafka, spec)
+    if len(replicas) != partitions:
+        found.append(f"partitions is {len(replicas)}, should be {partitions}")
+    if min(replicas) != kafka.replication_factor:
+        found.append(f"replication is {min(replicas)}, should be {kafka.replication_factor}")
+    for key, value in spec.config.items():
+        if config[key] != value:
+            found.append(f"{key} is {config[key] or 'not set'}, should be {value}")
+    return tuple(found)
+
+
+def _lag(consumer: Consumer, committed: TopicPartition, timeout_s: float) -> PartitionLag:
+    if committed.error is not None:
+        raise KafkaException(committed.error)
+    low, high = consumer.get_watermark_offsets(committed, timeout=timeout_s, cached=False)
+    return PartitionLag(
+        topic=committed.topic,
+        partition=committed.partition,
+        committed=committed.offset if committed.offset >= 0 else None,
+        low=low,
+        high=high,
+    )
