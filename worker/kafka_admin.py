@@ -31,6 +31,8 @@ class TopicState:
     """Its values of the entries that `spec.config` names; empty on the embedded broker."""
     differences: tuple[str, ...]
     """What is not as the settings ask, in words; empty on the embedded broker."""
+    embedded: bool = False
+    """Whether it is on the embedded broker, where nothing but its existence can be asked for."""
     created: bool = False
     """Whether `create_topics` has just created it."""
 
@@ -126,6 +128,7 @@ def inspect_topics(
                 replication_factor=min(replicas, default=0),
                 config=config if differs else {},
                 differences=_differences(settings.kafka, spec, replicas, config) if differs else (),
+                embedded=cluster.embedded,
                 created=name in created,
             )
         )

@@ -63,6 +63,8 @@ class KafkaBroker:
             removed when the `with` block ends.
         port: for clients; None takes a free one, and keeps it over restarts.
         version: of Apache Kafka, fetched by Maven when it is not in the cache.
+        reuse: whether to use the broker of `KAFKA_BOOTSTRAP`; False always starts an own one, for
+            who wants to kill it.
         heap_mb: the most heap the JVM may take, MiB.
         start_timeout_s: how long `start` waits until the broker answers, seconds.
         stop_timeout_s: how long `stop` waits after SIGTERM before it kills, seconds.
@@ -74,11 +76,12 @@ class KafkaBroker:
         *,
         port: int | None = None,
         version: str = KAFKA_VERSION,
+        reuse: bool = True,
         heap_mb: int = 512,
         start_timeout_s: float = 90.0,
         stop_timeout_s: float = 30.0,
     ) -> None:
-        self.external = os.environ.get(BOOTSTRAP_VARIABLE) or None
+        self.external = (os.environ.get(BOOTSTRAP_VARIABLE) or None) if reuse else None
         self.version = version
         self._temporary = data is None
         self._data = data
@@ -158,7 +161,7 @@ class KafkaBroker:
             wait_for_answer(self.bootstrap_servers, check)
         except BrokerError as error:
             self.kill()
-            raise BrokerError(f"{error}; the end of {self.log_file}:\n{self._log_tail()}") from None
+            raise BrokerError(f"{error}; the end of {self.log_file}:\n{self.log_tail()}") from None
         except BaseException:
             self.kill()
             raise
@@ -204,6 +207,12 @@ class KafkaBroker:
         self.stop()
         self.start()
 
+    def log_tail(self) -> str:
+        """Return the end of the log, for a person to read."""
+        if not self.log_file.is_file():
+            return "(empty)"
+        return self.log_file.read_bytes()[-_LOG_TAIL_BYTES:].decode(errors="replace").strip()
+
     def _end(self, how: signal.Signals) -> None:
         process, self._process = self._process, None
         if process is None:
@@ -246,11 +255,6 @@ class KafkaBroker:
             raise BrokerError(
                 f"{failed}:\n{(done.stdout + done.stderr).strip()[-_LOG_TAIL_BYTES:]}"
             )
-
-    def _log_tail(self) -> str:
-        if not self.log_file.is_file():
-            return "(empty)"
-        return self.log_file.read_bytes()[-_LOG_TAIL_BYTES:].decode(errors="replace").strip()
 
     def __enter__(self) -> KafkaBroker:
         try:

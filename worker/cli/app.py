@@ -7,14 +7,19 @@ import sys
 import typer
 
 from schemas.errors import InnerloopError
+from worker.cli.broker import broker_app
+from worker.cli.topics import topics_app
 
 app = typer.Typer(
     name="innerloop",
     help="Adapt a recommender to a new user while that user is still browsing.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",  # paragraphs of docstrings are wrapped to the terminal
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(topics_app, name="topics")
+app.add_typer(broker_app, name="broker")
 
 
 def main() -> None:

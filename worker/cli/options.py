@@ -17,7 +17,7 @@ ConfigOption = Annotated[
     typer.Option(
         "--config",
         metavar="FILE",
-        help="TOML file of settings. [default: $INNERLOOP_CONFIG, else innerloop.toml if present]",
+        help="TOML file of settings (default: $INNERLOOP_CONFIG, else innerloop.toml if present).",
         show_default=False,
     ),
 ]
