@@ -6,20 +6,26 @@ from typing import Annotated
 
 import msgspec
 
-from schemas.clickstream import Identifier
+from schemas.clickstream import Identifier, Price
 
 
 class CatalogItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One item. Key of the compacted `catalog` topic: `item_id`; a null value removes the item."""
 
     item_id: Identifier
+    """Names the item in every other message."""
     title: Annotated[str, msgspec.Meta(max_length=4096)] = ""
+    """The item's name; with brand and categories, all that is known of an item still unseen."""
     brand: Annotated[str, msgspec.Meta(max_length=256)] | None = None
+    """Maker or brand."""
     categories: tuple[str, ...] = ()
     """The category path, from the root to the leaf."""
-    price: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    price: Price | None = None
+    """Current price, in the shop's own currency."""
     available: bool = True
+    """Whether it may be recommended now."""
     attributes: dict[str, str] = {}
+    """Anything else worth saying, such as colour or size."""
 
 
 def item_text(item: CatalogItem) -> str:

@@ -10,8 +10,22 @@ import msgspec
 Identifier = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 """An opaque id: 1 to 128 characters."""
 
-EpochMillis = Annotated[int, msgspec.Meta(ge=0)]
-"""Milliseconds since 1970-01-01T00:00:00Z."""
+EpochMillis = Annotated[
+    int,
+    msgspec.Meta(
+        ge=0,
+        le=2**63 - 1,
+        description="Milliseconds since 1970-01-01T00:00:00Z.",
+        extra={"logicalType": "timestamp-millis"},
+    ),
+]
+"""Milliseconds since 1970-01-01T00:00:00Z, in 64 bits."""
+
+Price = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
+"""An amount of money; the upper bound keeps infinity out."""
+
+Currency = Annotated[str, msgspec.Meta(min_length=3, max_length=3, pattern="^[A-Z]{3}$")]
+"""An ISO 4217 code."""
 
 
 class EventType(enum.StrEnum):
@@ -72,20 +86,33 @@ class ClickstreamEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     """
 
     event_id: Identifier
+    """Unique to the action: a second event with the same id is a copy, and dropped."""
     user_id: Identifier
     type: EventType
     time: EpochMillis
+    """When the user acted."""
     item_id: Identifier | None = None
+    """What the user acted on; every type but `search` needs it."""
     session_id: Identifier | None = None
+    """The visit, as the storefront counts visits."""
     query: Annotated[str, msgspec.Meta(min_length=1, max_length=2048)] | None = None
+    """What the user searched for; a `search` needs it."""
     text: Annotated[str, msgspec.Meta(max_length=16384)] | None = None
+    """What the user wrote, such as a review."""
     rating: Annotated[float, msgspec.Meta(ge=0, le=5)] | None = None
-    price: Annotated[float, msgspec.Meta(ge=0)] | None = None
-    currency: Annotated[str, msgspec.Meta(pattern="^[A-Z]{3}$")] | None = None
-    quantity: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    """Stars given, 0 to 5."""
+    price: Price | None = None
+    """Price of one piece, in `currency`."""
+    currency: Currency | None = None
+    """ISO 4217 code."""
+    quantity: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)] | None = None
+    """Pieces bought, or put in or taken out of the cart."""
     surface: Identifier | None = None
+    """Where it happened: home, product page, search, ads, …"""
     recommendation_id: Identifier | None = None
+    """The recommendation that showed the item, if one did."""
     consent: bool = True
+    """Whether the user agrees to personalisation; an event without is not used."""
 
     def __post_init__(self) -> None:
         """Check what no single field can say. Raises ValueError (msgspec reports it on decode)."""

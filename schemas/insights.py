@@ -18,9 +18,12 @@ class Trending(msgspec.Struct, frozen=True, kw_only=True):
     """The items most acted on in a window. Key of the `trending` topic: `surface`."""
 
     surface: Identifier
+    """Where the events happened, as in `ClickstreamEvent.surface`."""
     window_start: EpochMillis
     window_end: EpochMillis
+    """First millisecond after the window."""
     items: list[TrendingItem]
+    """Highest score first."""
 
 
 class RecommendationOutcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -30,10 +33,15 @@ class RecommendationOutcome(msgspec.Struct, frozen=True, kw_only=True, omit_defa
     user_id: Identifier
     item_id: Identifier
     event_id: Identifier
+    """The action's event."""
     type: EventType
     position: int
     """Rank of the item in the recommendation, from 0."""
     variant: str
+    """The recommendation's `variant`."""
     time: EpochMillis
+    """When the user acted."""
     revenue: float | None = None
+    """Price times quantity of a purchase, in `currency`."""
     currency: str | None = None
+    """ISO 4217 code."""

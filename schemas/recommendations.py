@@ -16,6 +16,8 @@ class ReasonKind(enum.StrEnum):
     """From the meta-learned starting point alone: nothing is known of the user yet."""
     SIMILAR_TO = "similar_to"
     """Closest, among the user's recent items, to the one named."""
+    OTHER = "other"
+    """A reason newer than the reader's schema: never written, read in place of an unknown one."""
 
 
 class Reason(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -41,6 +43,7 @@ class Adaptation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """
 
     steps: int
+    """Gradient steps taken."""
     support_loss_before: float | None = None
     support_loss_after: float | None = None
 
@@ -55,10 +58,17 @@ class Recommendation(msgspec.Struct, frozen=True, kw_only=True):
     recommendation_id: Identifier
     user_id: Identifier
     items: list[RecommendedItem]
+    """Best first."""
     events_seen: int
+    """How many of the user's events are behind it, this one included."""
     caused_by: Identifier
+    """`event_id` of the event that it answers."""
     adaptation: Adaptation
     model_version: str
+    """The model bundle's version."""
     variant: str
+    """Label of the experiment's arm, from the worker's settings."""
     event_time: EpochMillis
+    """When the user acted."""
     produced_at: EpochMillis
+    """When the worker had the answer."""

@@ -18,13 +18,15 @@ class SupportEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class UserState(msgspec.Struct, frozen=True, kw_only=True):
-    """Key of the `user-state` topic: `user_id`; encoded as MessagePack; a null value erases.
+    """A user's adapted state. Key of the `user-state` topic: `user_id`; a null value erases.
 
     `partition` and `offset` name the last `clickstream` record applied: a record at or before that
-    offset of that partition is already in the state. The arrays are little-endian float32.
+    offset of that partition is already in the state. The record is MessagePack (the JSON Schema
+    describes the same fields with byte strings in base64); the arrays are little-endian float32.
     """
 
     version: int
+    """Of this layout."""
     user_id: Identifier
     partition: int
     offset: int
@@ -38,3 +40,4 @@ class UserState(msgspec.Struct, frozen=True, kw_only=True):
     fast_adapter: bytes
     """Fast weight A, float32 (dim, rank), row-major."""
     recent: list[SupportEvent]
+    """Latest events, oldest first."""
