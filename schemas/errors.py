@@ -6,6 +6,8 @@ its traceback.
 
 from __future__ import annotations
 
+from schemas.dead_letter import DeadLetterReason
+
 
 class InnerloopError(Exception):
     """Base of every error that innerloop raises for a person to read."""
@@ -33,3 +35,22 @@ class BrokerError(InnerloopError):
 
 class CodecError(InnerloopError):
     """A message cannot be encoded or decoded."""
+
+
+class DecodeError(CodecError):
+    """A record's value is not the message it should be: the record's fault, for good.
+
+    Attributes:
+        reason: what the dead-letter record, metrics and alerts call it.
+    """
+
+    def __init__(self, message: str, reason: DeadLetterReason) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class RegistryError(CodecError):
+    """The schema registry cannot be reached or refuses a request.
+
+    Nobody's record is at fault, so none may be dead-lettered for it: stop, or try again.
+    """

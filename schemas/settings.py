@@ -108,9 +108,12 @@ class WireSettings(_Section):
     registry_url: str | None = Field(
         None, description="Schema Registry address; needed when format is avro"
     )
-    registry_properties: dict[str, str] = Field(
+    registry_properties: dict[str, str | int | float | bool] = Field(
         default_factory=dict,
         description="properties of confluent-kafka's SchemaRegistryClient (credentials, TLS)",
+    )
+    auto_register: bool = Field(
+        True, description="register schemas on first use; else they must be registered before"
     )
 
 
