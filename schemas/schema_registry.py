@@ -19,8 +19,8 @@ from fastavro.types import Schema as AvroSchema
 from schemas.dead_letter import DeadLetterReason
 from schemas.errors import DecodeError, RegistryError, SettingsError
 
-REGISTRY_ERRORS = (SchemaRegistryError, OAuthTokenError, httpx.HTTPError)
-"""What the client raises when the registry cannot be reached or refuses."""
+REGISTRY_ERRORS = (SchemaRegistryError, OAuthTokenError, httpx.HTTPError, json.JSONDecodeError)
+"""What the client raises when the registry cannot be reached, refuses or is something else."""
 
 _TIMEOUT_SECONDS = 10
 # Of the answers about a schema id, those that say that the id, not the registry, is at fault.
@@ -68,7 +68,7 @@ def fetch_schema(registry: SchemaRegistryClient, schema_id: int) -> AvroSchema:
         if error.http_status_code in _BAD_ID_STATUSES:
             raise _unknown_schema(f"the schema registry has no schema {schema_id}") from error
         raise _no_answer(schema_id, error) from error
-    except (OAuthTokenError, httpx.HTTPError, ValueError) as error:
+    except REGISTRY_ERRORS as error:
         raise _no_answer(schema_id, error) from error
     named: NamedSchemas = {}
     parsed: AvroSchema = []
