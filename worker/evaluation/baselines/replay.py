@@ -1,0 +1,111 @@
+"""The stream, event by event: rank, then learn, then remember."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worker.data import EventLog
+from worker.evaluation.baselines.ranking import CatalogueRanker
+
+Score = Callable[[Sequence[int]], NDArray[np.float64]]
+"""From a user's recent items, oldest first, to the scores of the whole catalogue, (n_items,).
+
+The array may be the method's own buffer: it is read before the next call."""
+
+Learn = Callable[[Sequence[int], int], None]
+"""Learns from one event: the user's recent items before it, oldest first, and its item."""
+
+
+class UserHistories:
+    """The last `length` items of every user, oldest first."""
+
+    def __init__(self, length: int) -> None:
+        self._length = length
+        self._items: dict[int, deque[int]] = {}
+
+    def of(self, user: int) -> Sequence[int]:
+        """Return the user's recent items, oldest first; empty for an unknown user."""
+        return self._items.get(user, ())
+
+    def append(self, user: int, item: int) -> None:
+        """Remember one more event."""
+        history = self._items.get(user)
+        if history is None:
+            history = self._items[user] = deque(maxlen=self._length)
+        history.append(item)
+
+    def follow(self, events: EventLog, learn: Learn | None = None) -> None:
+        """Go through `events` in order, learning from each before it is remembered."""
+        for user, item in zip(events.users.tolist(), events.items.tolist(), strict=True):
+            if learn is not None:
+                learn(self.of(user), item)
+            self.append(user, item)
+
+
+class SeenItems:
+    """Every item that the given users have acted on so far."""
+
+    def __init__(self, users: NDArray[np.int32], train: EventLog) -> None:
+        self._items: dict[int, set[int]] = {user: set() for user in users.tolist()}
+        for user, item in zip(train.users.tolist(), train.items.tolist(), strict=True):
+            self.add(user, item)
+
+    def of(self, user: int) -> set[int]:
+        """Return the items of one of the given users."""
+        return self._items[user]
+
+    def add(self, user: int, item: int) -> None:
+        """Remember one more event; of other users, nothing."""
+        if user in self._items:
+            self._items[user].add(item)
+
+
+def replay(
+    train: EventLog,
+    stream: EventLog,
+    scored: NDArray[np.bool_],
+    *,
+    ranker: CatalogueRanker,
+    histories: UserHistories,
+    score: Score,
+    learn: Learn | None = None,
+    exclude_seen: bool = False,
+) -> NDArray[np.int32]:
+    """Go through the stream once, test then learn; see `StreamRecommender.prequential_ranks`.
+
+    Args:
+        train: the events before the cut.
+        stream: the events after it, in time order.
+        scored: (len(stream),) which events to rank.
+        ranker: turns scores into ranks.
+        histories: what users did before the cut; extended by every event of the stream.
+        score: asked once per scored event.
+        learn: told every event after it has been ranked; None for a method that stays as it
+            stands at the cut.
+        exclude_seen: leave out what the user has already acted on. An event on such an item
+            has no right answer then and gets -1.
+
+    Raises:
+        ValueError: `scored` is not as long as `stream`.
+    """
+    if len(scored) != len(stream):
+        raise ValueError(f"scored has {len(scored)} entries for {len(stream)} events")
+    ranks = np.full(len(stream), -1, dtype=np.int32)
+    seen = SeenItems(np.unique(stream.users[scored]), train) if exclude_seen else None
+    columns = zip(stream.users.tolist(), stream.items.tolist(), scored.tolist(), strict=True)
+    for row, (user, item, wanted) in enumerate(columns):
+        history = histories.of(user)
+        if wanted:
+            excluded = seen.of(user) if seen is not None else set()
+            if item not in excluded:
+                ranks[row] = ranker.rank(score(history), item, tuple(excluded))
+        if learn is not None:
+            learn(history, item)
+        histories.append(user, item)
+        if seen is not None:
+            seen.add(user, item)
+    return ranks
