@@ -44,6 +44,9 @@ class EventType(enum.StrEnum):
 EVENT_TYPE_INDEX: dict[EventType, int] = {kind: index for index, kind in enumerate(EventType)}
 """Event type → row of a model's event-type table."""
 
+SUPPORT_TYPES = frozenset(EventType) - {EventType.IMPRESSION, EventType.REMOVE_FROM_CART}
+"""Types that are positive evidence: the model adapts to them, and they count as hits."""
+
 EVENT_TYPE_ALIASES: dict[str, EventType] = {
     "pv": EventType.VIEW,
     "page_view": EventType.VIEW,

@@ -143,6 +143,30 @@ class WorkerSettings(_Section):
     threads: int | None = Field(None, ge=1, description="CPU threads; None leaves torch's default")
 
 
+class TrainingSettings(_Section):
+    """Meta-training."""
+
+    dim: int = Field(96, ge=2, description="width of item vectors, session state and queries")
+    rank: int = Field(8, ge=1, description="columns of the fast weight A")
+    anchors: int = Field(256, ge=1, description="items against which the inner loop's softmax goes")
+    epochs: int = Field(8, ge=1, description="most passes over the training events")
+    patience: int = Field(2, ge=1, description="epochs without a better validation HR@20 to stop")
+    batch_users: int = Field(128, ge=1, description="user streams in a training batch")
+    longest_stream: int = Field(50, ge=2, description="events of a stream; longer ones are cut")
+    negatives: int = Field(4096, ge=1, description="items drawn against each batch")
+    sampling_power: float = Field(
+        0.75, ge=0, le=1, description="items are drawn with probability (training count)^this"
+    )
+    learning_rate: float = Field(3e-3, gt=0, description="peak of the outer loop's step size")
+    weight_decay: float = Field(1e-4, ge=0, description="AdamW's decoupled weight decay")
+    id_dropout: float = Field(
+        0.1, ge=0, lt=1, description="share of items that lose their id embedding in a batch"
+    )
+    validation_users: float = Field(
+        0.05, gt=0, lt=1, description="share of the training users kept for early stopping"
+    )
+
+
 class MetricsSettings(_Section):
     """The Prometheus endpoint."""
 
@@ -169,6 +193,7 @@ class Settings(BaseSettings):
     kafka: KafkaSettings = KafkaSettings()
     wire: WireSettings = WireSettings()
     worker: WorkerSettings = WorkerSettings()
+    training: TrainingSettings = TrainingSettings()
     metrics: MetricsSettings = MetricsSettings()
     privacy: PrivacySettings = PrivacySettings()
 

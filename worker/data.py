@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from schemas.canonical_items import catalog_item_from_row
 from schemas.catalog import item_text
-from schemas.clickstream import EVENT_TYPE_INDEX, parse_event_type
+from schemas.clickstream import EVENT_TYPE_INDEX, SUPPORT_TYPES, parse_event_type
 from schemas.errors import DataError
 
 EVENT_COLUMNS = ("user_id", "item_id", "event_type", "timestamp")
@@ -72,7 +72,8 @@ def load_items(path: Path) -> ItemTable:
 def load_events(path: Path, items: ItemTable) -> EventLog:
     """Read an events file with the columns user_id, item_id, event_type and timestamp (seconds).
 
-    Rows are sorted by time; rows of the same time keep the file's order.
+    Rows are sorted by time; rows of the same time keep the file's order. Events that are no positive
+    evidence (impressions, removals from a cart) are left out: the worker does not adapt to them.
 
     Raises:
         DataError: a column is missing, an event type is unknown, or an item is not in `items`.
@@ -87,11 +88,14 @@ def load_events(path: Path, items: ItemTable) -> EventLog:
         if has_null:
             raise DataError(f"{path}: the column {column} has empty cells")
     frame = frame.sort("timestamp", maintain_order=True)
+    types = _type_codes(frame["event_type"], path)
+    is_support = np.isin(types, [EVENT_TYPE_INDEX[kind] for kind in SUPPORT_TYPES])
+    frame, types = frame.filter(pl.Series(is_support)), types[is_support]
     user_ids = frame["user_id"].unique(maintain_order=True)
     return EventLog(
         users=_codes(frame["user_id"], user_ids.to_list()),
         items=_item_codes(frame["item_id"], items, path),
-        types=_type_codes(frame["event_type"], path),
+        types=types,
         times=(frame["timestamp"].cast(pl.Float64) * 1000).cast(pl.Int64).to_numpy(),
         user_ids=user_ids.to_list(),
     )

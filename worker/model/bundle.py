@@ -1,0 +1,211 @@
+"""Model bundles: a folder with a manifest, ONNX graphs, safetensors and text. No pickle.
+
+Layout:
+    manifest.json        what the bundle is, where it came from, and the sha256 of every other file
+    model.safetensors    item tower, session encoder, inner loop, anchors
+    items.json           ids of the items known in training, by row of the id embedding
+    text_encoder/        ONNX text encoder and tokenizer (`worker.encoder`)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+import msgspec
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from schemas.errors import BundleError
+from worker.model.config import ModelConfig
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+WEIGHTS = "model.safetensors"
+ITEMS = "items.json"
+TEXT_ENCODER = "text_encoder"
+
+
+class Provenance(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a bundle came from."""
+
+    events_file: str
+    events_sha256: str
+    items_file: str
+    items_sha256: str
+    cut: float
+    """Quantile of first-event times at which the log was cut."""
+    cut_time: int
+    """The cut, milliseconds since the epoch."""
+    seed: int
+    train_events: int
+    train_users: int
+    settings: dict[str, float | int | str]
+    """Training settings, as used."""
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """The bundle's table of contents."""
+
+    format: int
+    version: str
+    """Digest of the bundle's files: equal versions adapt alike."""
+    created_at: int
+    """Milliseconds since the epoch."""
+    model: ModelConfig
+    provenance: Provenance
+    metrics: dict[str, float]
+    files: dict[str, str]
+    """Path inside the bundle → sha256."""
+
+
+class KnownItems(msgspec.Struct, frozen=True, kw_only=True):
+    """`items.json`."""
+
+    item_ids: list[str]
+    """By row of the id embedding."""
+    counts: list[int]
+    """Training events of each."""
+
+
+class Bundle:
+    """A verified bundle.
+
+    Args:
+        folder: where it is.
+
+    Raises:
+        BundleError: the folder is no bundle, is of another format, or a file differs from the
+            manifest.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.manifest = _read_manifest(folder)
+        _verify(folder, self.manifest.files)
+
+    def weights(self, device: str = "cpu") -> dict[str, Tensor]:
+        """Read the tensors."""
+        try:
+            return load_file(self.folder / WEIGHTS, device=device)
+        except SafetensorError as error:
+            raise BundleError(f"{self.folder / WEIGHTS}: {error}") from error
+
+    def items(self) -> KnownItems:
+        """Read the items known in training."""
+        try:
+            return msgspec.json.decode((self.folder / ITEMS).read_bytes(), type=KnownItems)
+        except msgspec.DecodeError as error:
+            raise BundleError(f"{self.folder / ITEMS}: {error}") from error
+
+    @property
+    def text_encoder(self) -> Path:
+        """The text encoder's folder."""
+        return self.folder / TEXT_ENCODER
+
+
+@contextmanager
+def new_bundle_folder(out: Path) -> Iterator[Path]:
+    """Give a folder to write a bundle into; it becomes `out` only if the block succeeds.
+
+    Raises:
+        BundleError: `out` exists and is not a bundle, so it must not be replaced.
+    """
+    if out.exists() and not (out / MANIFEST).is_file() and (out.is_file() or any(out.iterdir())):
+        raise BundleError(f"{out} exists and is not a bundle; give another --out")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    try:
+        yield folder
+        folder.chmod(0o755)
+        if out.exists():
+            shutil.rmtree(out)
+        folder.rename(out)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_bundle(
+    folder: Path,
+    *,
+    model: ModelConfig,
+    weights: dict[str, Tensor],
+    items: KnownItems,
+    provenance: Provenance,
+    metrics: dict[str, float],
+    created_at: int,
+) -> Manifest:
+    """Write everything but the text encoder, which must be in `folder` already, and the manifest.
+
+    Raises:
+        BundleError: the text encoder is missing.
+    """
+    if not (folder / TEXT_ENCODER).is_dir():
+        raise BundleError(f"{folder} has no {TEXT_ENCODER}/ yet; export the text encoder first")
+    save_file(
+        {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()},
+        folder / WEIGHTS,
+    )
+    (folder / ITEMS).write_bytes(msgspec.json.encode(items))
+    files = {str(name): sha256_of(folder / name) for name in _payload(folder)}
+    digest = hashlib.sha256(msgspec.json.encode([model, sorted(files.items())])).hexdigest()
+    manifest = Manifest(
+        format=FORMAT,
+        version=digest[:16],
+        created_at=created_at,
+        model=model,
+        provenance=provenance,
+        metrics=metrics,
+        files=files,
+    )
+    encoded = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
+    (folder / MANIFEST).write_bytes(encoded)
+    return manifest
+
+
+def _read_manifest(folder: Path) -> Manifest:
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise BundleError(f"{folder} is not a bundle: it has no {MANIFEST}")
+    try:
+        manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
+    except msgspec.DecodeError as error:
+        raise BundleError(f"{path} is not a bundle manifest: {error}") from error
+    if manifest.format != FORMAT:
+        raise BundleError(f"{path} has format {manifest.format}; this innerloop reads {FORMAT}")
+    return manifest
+
+
+def _verify(folder: Path, files: dict[str, str]) -> None:
+    for needed in (WEIGHTS, ITEMS):
+        if needed not in files:
+            raise BundleError(f"{folder / MANIFEST} lists no {needed}")
+    for name, expected in files.items():
+        parts = PurePosixPath(name)
+        if parts.is_absolute() or ".." in parts.parts:
+            raise BundleError(f"{folder / MANIFEST} names a file outside the bundle: {name}")
+        path = folder / parts
+        if not path.is_file():
+            raise BundleError(f"{path} is missing")
+        if sha256_of(path) != expected:
+            raise BundleError(f"{path} differs from the sha256 in {MANIFEST}; the bundle is refused")
+    unlisted = sorted(str(name) for name in _payload(folder) if str(name) not in files)
+    if unlisted:
+        raise BundleError(f"{folder} holds files that {MANIFEST} does not list: {unlisted[0]}")
+
+
+def _payload(folder: Path) -> list[PurePosixPath]:
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    names = (PurePosixPath(path.relative_to(folder).as_posix()) for path in paths)
+    return sorted(name for name in names if str(name) != MANIFEST)
+
+
+def sha256_of(path: Path) -> str:
+    """Return the hex sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

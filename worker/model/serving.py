@@ -1,0 +1,176 @@
+"""A bundle, loaded to serve: the same modules that were trained, one event at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from schemas.errors import BundleError
+from worker.encoder.text_encoder import TextEncoder
+from worker.model.bundle import Bundle
+from worker.model.fast_weights import FastWeights, support_loss
+from worker.model.interface import UserArrays
+from worker.model.meta_model import MetaRecommender
+
+ANCHORS = "anchors"
+"""Name of the anchor vectors (M, d) among a bundle's tensors."""
+
+POPULAR_ITEMS = 100
+
+
+class ServingModel:
+    """`worker.model.interface.AdaptationModel`, from a bundle.
+
+    Args:
+        bundle: a verified bundle.
+        text_encoder: the encoder of item texts and search queries.
+        device: where arrays live.
+
+    Raises:
+        BundleError: the bundle's tensors do not fit its own configuration.
+    """
+
+    def __init__(self, bundle: Bundle, text_encoder: TextEncoder, device: torch.device) -> None:
+        self.bundle = bundle
+        self.text_encoder = text_encoder
+        self.device = device
+        known = bundle.items()
+        config = bundle.manifest.model
+        self._rows = {item_id: row for row, item_id in enumerate(known.item_ids)}
+        by_count = sorted(range(len(known.counts)), key=lambda row: -known.counts[row])
+        self.popular_items: Sequence[str] = tuple(
+            known.item_ids[row] for row in by_count[:POPULAR_ITEMS]
+        )
+        weights = bundle.weights(str(device))
+        self._anchors = weights.pop(ANCHORS, torch.empty(0))
+        if self._anchors.shape != (config.anchors, config.dim):
+            raise BundleError(f"{bundle.folder}: the tensor {ANCHORS} is missing or of wrong shape")
+        self._model = MetaRecommender(config, len(known.item_ids)).to(device).eval()
+        try:
+            self._model.load_state_dict(weights)
+        except RuntimeError as error:
+            raise BundleError(f"{bundle.folder}: the tensors do not fit: {error}") from error
+        self._model.requires_grad_(False)
+
+    @classmethod
+    def load(cls, folder: Path, device: str = "auto", threads: int | None = None) -> ServingModel:
+        """Verify and load a bundle.
+
+        Args:
+            folder: the bundle.
+            device: "cpu", "cuda", or "auto" for cuda where there is one.
+            threads: CPU threads of the text encoder; None leaves its default.
+
+        Raises:
+            BundleError: the bundle is incomplete, altered, or of another format.
+            EncoderError: its text encoder cannot be loaded.
+        """
+        bundle = Bundle(folder)
+        chosen = pick_device(device)
+        kind = "cuda" if chosen.type == "cuda" else "cpu"
+        encoder = TextEncoder.load(bundle.text_encoder, device=kind, threads=threads)
+        if encoder.dimension != bundle.manifest.model.text_dim:
+            raise BundleError(
+                f"{folder}: the text encoder gives {encoder.dimension} numbers, the model takes"
+                f" {bundle.manifest.model.text_dim}"
+            )
+        return cls(bundle, encoder, chosen)
+
+    @property
+    def dim(self) -> int:
+        """Width d of hidden state, item vectors and queries."""
+        return self._model.config.dim
+
+    @property
+    def rank(self) -> int:
+        """Columns r of the fast weight A."""
+        return self._model.config.rank
+
+    @property
+    def version(self) -> str:
+        """The bundle's version."""
+        return self.bundle.manifest.version
+
+    @torch.inference_mode()
+    def start(self, n: int) -> UserArrays:
+        """Return the meta-learned starting point of `n` users, in memory of their own."""
+        weights = self._model.inner_loop.start(n)
+        hidden = self._model.session.start_hidden.expand(n, -1)
+        return UserArrays(hidden.clone(), weights.bias.clone(), weights.adapter.clone())
+
+    @torch.inference_mode()
+    def item_vectors(self, item_ids: Sequence[str], texts: Sequence[str]) -> Tensor:
+        """Return v = W·text + E, (n, dim); an item unseen in training has no E."""
+        rows = torch.tensor([self._rows.get(item_id, -1) for item_id in item_ids])
+        known = (rows >= 0).float().to(self.device)
+        encoded = self._encode(texts)
+        vectors: Tensor = self._model.items(encoded, rows.clamp(min=0).to(self.device), known)
+        return vectors
+
+    @torch.inference_mode()
+    def query_vectors(self, texts: Sequence[str]) -> Tensor:
+        """Return the vectors of search queries, (n, dim): those of items with such a text."""
+        return self._model.items.text_only(self._encode(texts))
+
+    @torch.inference_mode()
+    def adapt(
+        self,
+        users: UserArrays,
+        targets: Tensor,
+        types: Tensor,
+        gaps: Tensor,
+        *,
+        inner_loop: bool = True,
+    ) -> tuple[UserArrays, Tensor, Tensor]:
+        """Take one inner-loop step for each user, then let the session encoder consume the event.
+
+        Args:
+            users: states before the event, n rows; not altered.
+            targets: vector of what each user acted on, (n, dim).
+            types: rows of `schemas.clickstream.EVENT_TYPE_INDEX`, int64 (n,).
+            gaps: seconds since the user's previous event, float32 (n,); negative if none.
+            inner_loop: False leaves the fast weights as they are, to measure what they add.
+
+        Returns:
+            The states after the event, and the support losses before and after the step, (n,), in
+            nats.
+        """
+        session, loop = self._model.session, self._model.inner_loop
+        weights = FastWeights(users.bias, users.adapter)
+        keys = loop.keys(users.hidden)
+        query = loop.query(users.hidden, keys, weights)
+        if inner_loop:
+            weights, before = loop.step(query, keys, weights, targets, self._anchors)
+            after = support_loss(
+                loop.query(users.hidden, keys, weights), targets, self._anchors
+            )
+        else:
+            before = after = support_loss(query, targets, self._anchors)
+        hidden = session.step(users.hidden, session.inputs(targets, types, gaps))
+        return UserArrays(hidden, weights.bias, weights.adapter), before, after
+
+    @torch.inference_mode()
+    def queries(self, users: UserArrays) -> Tensor:
+        """Return the queries of users, (n, dim): an item's score is its inner product with one."""
+        loop = self._model.inner_loop
+        weights = FastWeights(users.bias, users.adapter)
+        return loop.query(users.hidden, loop.keys(users.hidden), weights)
+
+    def _encode(self, texts: Sequence[str]) -> Tensor:
+        return torch.from_numpy(self.text_encoder.encode(texts)).to(self.device)
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the torch device called `name`; "auto" is cuda where there is one, else cpu.
+
+    Raises:
+        BundleError: cuda is asked for and there is none.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise BundleError("device is cuda, but torch finds no CUDA device; use auto or cpu")
+    return torch.device(name)

@@ -1,0 +1,206 @@
+"""Meta-training: learn, over many users' streams, what makes a few events suffice."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from schemas.errors import DataError
+from schemas.settings import TrainingSettings
+from worker.data import EventLog
+from worker.model.config import ModelConfig
+from worker.model.meta_model import MetaRecommender
+from worker.ranking import target_ranks
+from worker.training.sampled_softmax import ItemSampler, sampled_softmax_loss
+from worker.training.sequences import StreamBatch, UserStreams
+
+_GRADIENT_NORM = 1.0
+_WARM_UP = 0.1
+TOP = 20
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass over the training streams."""
+
+    number: int
+    loss: float
+    """Mean sampled softmax loss, nats."""
+    validation_hit_rate: float
+    """HR@20 on the validation users, over all items known in training."""
+    best: bool
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """What training returns."""
+
+    model: MetaRecommender
+    known: NDArray[np.int32]
+    """Codes of the items seen in training, by row of the id embedding."""
+    counts: NDArray[np.int64]
+    """Training events of every item, (items,)."""
+    anchors: Tensor
+    """Vectors of the anchors drawn for serving, (M, d)."""
+    epochs: list[Epoch]
+
+
+class MetaTrainer:
+    """Trains a `MetaRecommender` by unrolling the inner loop over users' streams.
+
+    Every prefix of a stream is scored on the next item, and the loss is back-propagated through all
+    the inner-loop steps before it. The result is a function of the arguments and the seed.
+
+    Args:
+        settings: sizes and hyper-parameters.
+        log: training events.
+        text_vectors: the items' text vectors, (items, text_dim).
+        seed: of every random draw.
+        device: where to train.
+
+    Raises:
+        DataError: there are too few users to train on.
+    """
+
+    def __init__(
+        self,
+        settings: TrainingSettings,
+        log: EventLog,
+        text_vectors: NDArray[np.float32],
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        torch.manual_seed(seed)
+        self._settings = settings
+        self._rng = np.random.default_rng(seed)
+        self._device = device
+        self._text = torch.from_numpy(text_vectors).to(device)
+        validation = self._draw_validation_users(log)
+        training_log = log.where(~validation)
+        self._streams = UserStreams(training_log, settings.longest_stream, shortest=2)
+        self._validation = UserStreams(log.where(validation), settings.longest_stream, shortest=2)
+        if len(self._streams) == 0 or len(self._validation) == 0:
+            raise DataError("too few users have two events or more: nothing to learn adaptation on")
+        self.counts = np.bincount(training_log.items, minlength=len(text_vectors))
+        self.known = np.flatnonzero(self.counts).astype(np.int32)
+        self._sampler = ItemSampler(self.counts, settings.sampling_power)
+        rows = np.zeros(len(text_vectors), np.int64)
+        rows[self.known] = np.arange(len(self.known))
+        self._rows = torch.from_numpy(rows).to(device)
+        self._log_probability = self._sampler.log_probability.to(device)
+        config = ModelConfig(
+            dim=settings.dim,
+            rank=settings.rank,
+            anchors=settings.anchors,
+            text_dim=text_vectors.shape[1],
+        )
+        self.model = MetaRecommender(config, len(self.known)).to(device)
+        self.batches_per_epoch = self._streams.batch_count(settings.batch_users)
+
+    def train(
+        self,
+        on_batch: Callable[[float], None] = lambda loss: None,
+        on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+    ) -> TrainedModel:
+        """Train until the epochs are used up or validation stops improving; keep the best epoch."""
+        settings = self._settings
+        optimizer = torch.optim.AdamW(
+            self.model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+        )
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer,
+            settings.learning_rate,
+            total_steps=settings.epochs * self.batches_per_epoch,
+            pct_start=_WARM_UP,
+        )
+        epochs: list[Epoch] = []
+        best_state = copy.deepcopy(self.model.state_dict())
+        best, best_at = -1.0, 0
+        for number in range(1, settings.epochs + 1):
+            losses = []
+            for batch in self._streams.batches(settings.batch_users, self._rng):
+                losses.append(self._train_batch(batch.to(self._device), optimizer))
+                schedule.step()
+                on_batch(losses[-1])
+            hit_rate = self.validate()
+            epochs.append(Epoch(number, float(np.mean(losses)), hit_rate, hit_rate > best))
+            on_epoch(epochs[-1])
+            if hit_rate > best:
+                best, best_at = hit_rate, number
+                best_state = copy.deepcopy(self.model.state_dict())
+            elif number - best_at >= settings.patience:
+                break
+        self.model.load_state_dict(best_state)
+        return TrainedModel(self.model, self.known, self.counts, self._draw_anchors(), epochs)
+
+    @torch.inference_mode()
+    def validate(self) -> float:
+        """Return HR@20 of the validation users' events over the items known in training."""
+        vectors = self._known_vectors()
+        anchors = self._draw_anchors()
+        hits, events = 0, 0
+        for batch in self._validation.batches(256):
+            batch = batch.to(self._device)  # noqa: PLW2901
+            # An item unseen in training has no row here; the protocol's evaluation covers those.
+            row_known = torch.from_numpy(self.counts > 0).to(self._device)[batch.items]
+            batch_vectors = vectors[self._rows[batch.items]]
+            queries = self.model.unroll(batch_vectors, batch.types, batch.gaps, anchors)
+            at = batch.mask & row_known
+            ranks = target_ranks(queries[at], vectors, self._rows[batch.items[at]])
+            hits += int((ranks < TOP).sum())
+            events += int(batch.mask.sum())
+        return hits / max(1, events)
+
+    def _train_batch(self, batch: StreamBatch, optimizer: torch.optim.Optimizer) -> float:
+        settings = self._settings
+        negatives = self._sampler.draw(settings.negatives, self._rng).to(self._device)
+        anchors = self._sampler.draw(settings.anchors, self._rng).to(self._device)
+        # Each item of the batch goes through the tower once, however often it occurs.
+        codes = torch.cat([batch.items.flatten(), negatives, anchors])
+        unique, inverse = torch.unique(codes, return_inverse=True)
+        keep = (torch.rand(len(unique), device=self._device) >= settings.id_dropout).float()
+        vectors = self.model.items(self._text[unique], self._rows[unique], keep)
+        of_events, of_negatives, of_anchors = inverse.split(
+            [batch.items.numel(), len(negatives), len(anchors)]
+        )
+        event_vectors = vectors[of_events].view(*batch.items.shape, -1)
+        queries = self.model.unroll(event_vectors, batch.types, batch.gaps, vectors[of_anchors])
+        loss = sampled_softmax_loss(
+            queries[batch.mask],
+            event_vectors[batch.mask],
+            batch.items[batch.mask],
+            vectors[of_negatives],
+            negatives,
+            self._log_probability,
+        )
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), _GRADIENT_NORM)
+        optimizer.step()
+        return loss.item()
+
+    def _known_vectors(self) -> Tensor:
+        codes = torch.from_numpy(self.known).long().to(self._device)
+        ones = torch.ones(len(codes), device=self._device)
+        vectors: Tensor = self.model.items(self._text[codes], self._rows[codes], ones)
+        return vectors
+
+    @torch.inference_mode()
+    def _draw_anchors(self) -> Tensor:
+        # Drawn from a stream of their own, so that validating does not disturb training's draws.
+        rng = np.random.default_rng(self._settings.anchors)
+        codes = self._sampler.draw(self._settings.anchors, rng).to(self._device)
+        return self._known_vectors()[self._rows[codes]].clone()
+
+    def _draw_validation_users(self, log: EventLog) -> NDArray[np.bool_]:
+        users = np.unique(log.users)
+        n = max(1, round(len(users) * self._settings.validation_users))
+        chosen = np.zeros(len(log.user_ids), np.bool_)
+        chosen[self._rng.choice(users, n, replace=False)] = True
+        return chosen[log.users]
