@@ -72,8 +72,9 @@ def load_items(path: Path) -> ItemTable:
 def load_events(path: Path, items: ItemTable) -> EventLog:
     """Read an events file with the columns user_id, item_id, event_type and timestamp (seconds).
 
-    Rows are sorted by time; rows of the same time keep the file's order. Events that are no positive
-    evidence (impressions, removals from a cart) are left out: the worker does not adapt to them.
+    Rows are sorted by time; rows of the same time keep the file's order. Events that are no
+    positive evidence (impressions, removals from a cart) are left out, as the worker does not
+    adapt to them.
 
     Raises:
         DataError: a column is missing, an event type is unknown, or an item is not in `items`.

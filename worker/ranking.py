@@ -8,26 +8,37 @@ from torch import Tensor
 _CHUNK_SCORES = 1 << 25
 """Scores held at once: 128 MiB of float32."""
 
+_TIE = 1e-6
+"""Scores this close, relative to the target's, are one score with float32 rounding on it."""
 
-def target_ranks(queries: Tensor, item_vectors: Tensor, targets: Tensor) -> Tensor:
+
+def target_ranks(
+    queries: Tensor, item_vectors: Tensor, targets: Tensor, excluded: Tensor | None = None
+) -> Tensor:
     """Return the 0-based rank of each target among all items, (n,) int64.
 
-    Items are ordered by score, and by code among equal scores: items whose texts are the same have
-    the same vector, and a target must not win such a tie by luck.
+    Items are ordered by score, and by row among equal scores: items of the same text have the same
+    vector, and a target must not win such a tie by luck. Sort the rows by popularity to break ties
+    by it.
 
     Args:
         queries: (n, d).
         item_vectors: (items, d).
-        targets: item codes, (n,).
+        targets: rows of the targets, (n,).
+        excluded: rows that do not count, (n, m); pad with the target's own row.
     """
-    codes = torch.arange(len(item_vectors), device=item_vectors.device)
+    rows = torch.arange(len(item_vectors), device=item_vectors.device)
     chunk = max(1, _CHUNK_SCORES // max(1, len(item_vectors)))
-    ranks = [queries.new_empty(0, dtype=torch.long)]
-    for query, target in zip(queries.split(chunk), targets.split(chunk), strict=True):
-        scores = query @ item_vectors.T
-        own = scores.gather(1, target.unsqueeze(1))
-        # A target's own score must equal itself whatever the kernel does with the rest of the row,
-        # so ties are found on the scores of this one product.
-        before = (scores > own) | ((scores == own) & (codes < target.unsqueeze(1)))
-        ranks.append(before.sum(dim=1))
+    ranks = [torch.empty(0, dtype=torch.long, device=queries.device)]
+    for start in range(0, len(queries), chunk):
+        part = slice(start, start + chunk)
+        scores = queries[part] @ item_vectors.T
+        target = targets[part].unsqueeze(1)
+        own = scores.gather(1, target)
+        margin = _TIE * own.abs()
+        preferred = (scores >= own - margin) & (rows < target)
+        preferred |= scores > own + margin
+        if excluded is not None:
+            preferred.scatter_(1, excluded[part], value=False)
+        ranks.append(preferred.sum(dim=1))
     return torch.cat(ranks)

@@ -8,7 +8,9 @@ import typer
 
 from schemas.errors import InnerloopError
 from worker.cli.broker import broker_app
+from worker.cli.evaluate import evaluate
 from worker.cli.topics import topics_app
+from worker.cli.train import train
 
 app = typer.Typer(
     name="innerloop",
@@ -18,6 +20,8 @@ app = typer.Typer(
     rich_markup_mode="markdown",  # paragraphs of docstrings are wrapped to the terminal
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command()(train)
+app.command()(evaluate)
 app.add_typer(topics_app, name="topics")
 app.add_typer(broker_app, name="broker")
 

@@ -193,7 +193,9 @@ def _verify(folder: Path, files: dict[str, str]) -> None:
         if not path.is_file():
             raise BundleError(f"{path} is missing")
         if sha256_of(path) != expected:
-            raise BundleError(f"{path} differs from the sha256 in {MANIFEST}; the bundle is refused")
+            raise BundleError(
+                f"{path} differs from the sha256 in {MANIFEST}; the bundle is refused"
+            )
     unlisted = sorted(str(name) for name in _payload(folder) if str(name) not in files)
     if unlisted:
         raise BundleError(f"{folder} holds files that {MANIFEST} does not list: {unlisted[0]}")

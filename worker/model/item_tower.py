@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from worker.model.config import ModelConfig
@@ -32,16 +31,10 @@ class ItemTower(nn.Module):
             rows: row of each item's id embedding, (…), int64; any valid row where there is none.
             id_weight: factor on the id embedding, (…): 0 drops it.
         """
-        return self.text_projection(text_vectors) + id_weight.unsqueeze(-1) * self.id_embedding(
-            rows
-        )
+        embedded: Tensor = self.id_embedding(rows)
+        return self.text_only(text_vectors) + id_weight.unsqueeze(-1) * embedded
 
     def text_only(self, text_vectors: Tensor) -> Tensor:
         """Return the vectors of items or search queries known by their text alone."""
         projected: Tensor = self.text_projection(text_vectors)
         return projected
-
-
-def keep_mask(n: int, drop: float, generator: torch.Generator) -> Tensor:
-    """Return 0/1 factors (n,): 0 with probability `drop`."""
-    return (torch.rand(n, generator=generator) >= drop).float()

@@ -144,9 +144,7 @@ class ServingModel:
         query = loop.query(users.hidden, keys, weights)
         if inner_loop:
             weights, before = loop.step(query, keys, weights, targets, self._anchors)
-            after = support_loss(
-                loop.query(users.hidden, keys, weights), targets, self._anchors
-            )
+            after = support_loss(loop.query(users.hidden, keys, weights), targets, self._anchors)
         else:
             before = after = support_loss(query, targets, self._anchors)
         hidden = session.step(users.hidden, session.inputs(targets, types, gaps))

@@ -35,7 +35,9 @@ class SessionEncoder(nn.Module):
             types: rows of `EVENT_TYPE_INDEX`, int64.
             gaps: seconds since the user's previous event; negative where there is none.
         """
-        return vectors + self.type_embedding(types) + self.gap_embedding(self.bucket(gaps))
+        of_type: Tensor = self.type_embedding(types)
+        of_gap: Tensor = self.gap_embedding(self.bucket(gaps))
+        return vectors + of_type + of_gap
 
     def bucket(self, gaps: Tensor) -> Tensor:
         """Return the bucket of each gap: floor(log2(1 + seconds)), the last one for "none"."""
@@ -50,5 +52,6 @@ class SessionEncoder(nn.Module):
 
     def step(self, hidden: Tensor, inputs: Tensor) -> Tensor:
         """Return the state after one event: (n, d), (n, d) → (n, d)."""
+        after: Tensor
         _, after = self.gru(inputs.unsqueeze(1), hidden.unsqueeze(0).contiguous())
         return after.squeeze(0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -26,13 +28,15 @@ class ItemSampler:
         return torch.from_numpy(np.minimum(codes, len(self._cumulative) - 1))
 
 
+class Items(NamedTuple):
+    """Some items: their vectors (n, d) and codes (n,)."""
+
+    vectors: Tensor
+    codes: Tensor
+
+
 def sampled_softmax_loss(
-    queries: Tensor,
-    target_vectors: Tensor,
-    targets: Tensor,
-    negative_vectors: Tensor,
-    negatives: Tensor,
-    log_probability: Tensor,
+    queries: Tensor, targets: Items, negatives: Items, log_probability: Tensor
 ) -> Tensor:
     """Return the mean logQ-corrected sampled softmax loss, in nats.
 
@@ -42,15 +46,14 @@ def sampled_softmax_loss(
 
     Args:
         queries: (n, d).
-        target_vectors: (n, d).
-        targets: target item codes, (n,).
-        negative_vectors: (m, d), shared by all rows.
-        negatives: their codes, (m,).
+        targets: the item acted on after each query, n of them.
+        negatives: the m items drawn, shared by all queries.
         log_probability: log of each item's probability of being drawn, (items,).
     """
-    correction = log_probability + float(np.log(len(negatives)))
-    positive = (queries * target_vectors).sum(dim=1) - correction[targets]
-    negative = queries @ negative_vectors.T - correction[negatives]
-    negative = negative.masked_fill(negatives.unsqueeze(0) == targets.unsqueeze(1), -1e9)
+    correction = log_probability + float(np.log(len(negatives.codes)))
+    positive = (queries * targets.vectors).sum(dim=1) - correction[targets.codes]
+    negative = queries @ negatives.vectors.T - correction[negatives.codes]
+    own = negatives.codes.unsqueeze(0) == targets.codes.unsqueeze(1)
+    negative = negative.masked_fill(own, -1e9)
     logits = torch.cat([positive.unsqueeze(1), negative], dim=1)
     return F.cross_entropy(logits, logits.new_zeros(len(logits), dtype=torch.long))

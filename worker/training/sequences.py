@@ -66,11 +66,18 @@ class UserStreams:
 
         With `rng` the batches and their members are drawn anew; without, the order is fixed.
         """
+        for batch, _ in self.batches_with_rows(size, rng):
+            yield batch
+
+    def batches_with_rows(
+        self, size: int, rng: np.random.Generator | None = None
+    ) -> Iterator[tuple[StreamBatch, NDArray[np.intp]]]:
+        """Yield the batches, each with the log's row of every event in it, in mask order."""
         noise = rng.random(len(self)) * 3.0 if rng is not None else 0.0
         order = np.argsort(self._lengths + noise, kind="stable")
         groups = np.array_split(order, max(1, round(len(self) / size)))
         if rng is not None:
-            rng.shuffle(groups)  # type: ignore[arg-type]  # a list of arrays is fine
+            rng.shuffle(groups)
         for group in groups:
             if len(group):
                 yield self._pad(group)
@@ -79,18 +86,19 @@ class UserStreams:
         """Return how many batches `batches(size)` yields."""
         return min(len(self), max(1, round(len(self) / size)))
 
-    def _pad(self, streams: NDArray[np.intp]) -> StreamBatch:
+    def _pad(self, streams: NDArray[np.intp]) -> tuple[StreamBatch, NDArray[np.intp]]:
         lengths = self._lengths[streams]
         steps = np.arange(lengths.max())
         mask = steps < lengths[:, None]
         at = np.where(mask, self._starts[streams][:, None] + steps, 0)
         rows = self._by_user[at]
-        return StreamBatch(
+        batch = StreamBatch(
             items=torch.from_numpy(np.where(mask, self._log.items[rows], 0).astype(np.int64)),
             types=torch.from_numpy(np.where(mask, self._log.types[rows], 0).astype(np.int64)),
             gaps=torch.from_numpy(np.where(mask, self._gaps[at], NO_GAP).astype(np.float32)),
             mask=torch.from_numpy(mask),
         )
+        return batch, rows[mask]
 
 
 def _chunks(

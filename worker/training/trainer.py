@@ -17,7 +17,7 @@ from worker.data import EventLog
 from worker.model.config import ModelConfig
 from worker.model.meta_model import MetaRecommender
 from worker.ranking import target_ranks
-from worker.training.sampled_softmax import ItemSampler, sampled_softmax_loss
+from worker.training.sampled_softmax import Items, ItemSampler, sampled_softmax_loss
 from worker.training.sequences import StreamBatch, UserStreams
 
 _GRADIENT_NORM = 1.0
@@ -173,10 +173,8 @@ class MetaTrainer:
         queries = self.model.unroll(event_vectors, batch.types, batch.gaps, vectors[of_anchors])
         loss = sampled_softmax_loss(
             queries[batch.mask],
-            event_vectors[batch.mask],
-            batch.items[batch.mask],
-            vectors[of_negatives],
-            negatives,
+            Items(event_vectors[batch.mask], batch.items[batch.mask]),
+            Items(vectors[of_negatives], negatives),
             self._log_probability,
         )
         optimizer.zero_grad(set_to_none=True)

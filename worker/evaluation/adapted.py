@@ -1,0 +1,122 @@
+"""The inner loop under the prequential protocol, by the code that the worker runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from worker.data import EventLog, ItemTable
+from worker.model.interface import UserArrays
+from worker.model.serving import ServingModel
+from worker.ranking import target_ranks
+from worker.training.sequences import StreamBatch, UserStreams
+
+_USERS_AT_ONCE = 2048
+_ITEMS_AT_ONCE = 16_384
+
+
+class AdaptedRecommender:
+    """`StreamRecommender` around a `ServingModel`.
+
+    New users do not share state, so users go through the model side by side, each one's events in
+    order: event t of every user of a batch is one `ServingModel.adapt` call.
+
+    Args:
+        model: the bundle under test.
+        items: the catalogue.
+        inner_loop: False keeps the fast weights at their start.
+        exclude_seen: leave out what the user has already acted on; see the baselines.
+    """
+
+    def __init__(
+        self,
+        model: ServingModel,
+        items: ItemTable,
+        *,
+        inner_loop: bool = True,
+        exclude_seen: bool = False,
+        on_events: Callable[[int], None] = lambda n: None,
+    ) -> None:
+        self._model = model
+        self._items = items
+        self._inner_loop = inner_loop
+        self._exclude_seen = exclude_seen
+        self._on_events = on_events
+
+    @property
+    def name(self) -> str:
+        """The name of the method in reports."""
+        return "innerloop" if self._inner_loop else "innerloop_off"
+
+    def prequential_ranks(
+        self, train: EventLog, stream: EventLog, scored: NDArray[np.bool_], n_items: int
+    ) -> NDArray[np.int32]:
+        """Rank the item of each scored event before adapting to it; −1 where not scored.
+
+        Scored users must have no events in `train`: they are new.
+        """
+        order = np.lexsort((np.arange(n_items), -np.bincount(train.items, minlength=n_items)))
+        row_of_item = np.empty(n_items, np.int64)
+        row_of_item[order] = np.arange(n_items)
+        vectors = self._catalogue(order)
+        events = stream.where(scored)
+        by_row = EventLog(
+            events.users,
+            row_of_item[events.items].astype(np.int32),
+            events.types,
+            events.times,
+            events.user_ids,
+        )
+        ranks = np.full(len(stream), -1, np.int32)
+        position = np.flatnonzero(scored)
+        streams = UserStreams(by_row, longest=max(1, len(events)))
+        for batch, rows in streams.batches_with_rows(_USERS_AT_ONCE):
+            ranks[position[rows]] = self._rank_batch(batch, vectors)
+        return ranks
+
+    def _catalogue(self, order: NDArray[np.intp]) -> Tensor:
+        parts = []
+        for start in range(0, len(order), _ITEMS_AT_ONCE):
+            chunk = order[start : start + _ITEMS_AT_ONCE]
+            parts.append(
+                self._model.item_vectors(
+                    [self._items.item_ids[code] for code in chunk],
+                    [self._items.texts[code] for code in chunk],
+                )
+            )
+        return torch.cat(parts)
+
+    @torch.inference_mode()
+    def _rank_batch(self, batch: StreamBatch, vectors: Tensor) -> NDArray[np.int32]:
+        device = self._model.device
+        batch = batch.to(device)
+        users = self._model.start(len(batch.items))
+        ranks = torch.full(batch.items.shape, -1, dtype=torch.long, device=device)
+        for t in range(batch.items.shape[1]):
+            active = batch.mask[:, t].nonzero().squeeze(1)
+            targets = batch.items[active, t]
+            now = UserArrays(users.hidden[active], users.bias[active], users.adapter[active])
+            queries = self._model.queries(now)
+            ranks[active, t] = self._ranks(queries, vectors, targets, batch.items[active, :t])
+            after, _, _ = self._model.adapt(
+                now,
+                vectors[targets],
+                batch.types[active, t],
+                batch.gaps[active, t],
+                inner_loop=self._inner_loop,
+            )
+            users.hidden[active] = after.hidden
+            users.bias[active] = after.bias
+            users.adapter[active] = after.adapter
+            self._on_events(len(active))
+        return ranks[batch.mask].cpu().numpy().astype(np.int32)
+
+    def _ranks(self, queries: Tensor, vectors: Tensor, targets: Tensor, seen: Tensor) -> Tensor:
+        if not self._exclude_seen or seen.shape[1] == 0:
+            return target_ranks(queries, vectors, targets)
+        ranks = target_ranks(queries, vectors, targets, excluded=seen)
+        return torch.where((seen == targets.unsqueeze(1)).any(dim=1), -1, ranks)

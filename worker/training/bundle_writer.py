@@ -1,0 +1,132 @@
+"""From events and items files to a model bundle."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.settings import TrainingSettings
+from worker.data import EventLog, ItemTable, load_events, load_items
+from worker.encoder.export import export_encoder
+from worker.encoder.text_encoder import TextEncoder
+from worker.model.bundle import (
+    TEXT_ENCODER,
+    KnownItems,
+    Manifest,
+    Provenance,
+    new_bundle_folder,
+    sha256_of,
+    write_bundle,
+)
+from worker.model.serving import ANCHORS, pick_device
+from worker.split import TimeCut, split_at
+from worker.training.trainer import Epoch, MetaTrainer, TrainedModel
+
+_TEXTS_AT_ONCE = 4096
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """What to train on, and where to put the result."""
+
+    events: Path
+    items: Path
+    out: Path
+    cut: float
+    seed: int
+    settings: TrainingSettings
+    encoder: Path | None = None
+    """An exported text encoder to use; None exports the offline default."""
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Who is told what goes on."""
+
+    on_phase: Callable[[str, int], None] = lambda name, total: None
+    """A phase begins: its name and how many steps it has."""
+    on_step: Callable[[int], None] = lambda steps: None
+    on_epoch: Callable[[Epoch], None] = lambda epoch: None
+
+
+def train_bundle(job: TrainingJob, progress: Progress) -> Manifest:
+    """Train on the part of the events before the cut and write a bundle.
+
+    Raises:
+        DataError: the files cannot be used.
+        EncoderError: the text encoder cannot be exported or loaded.
+        BundleError: `job.out` must not be replaced.
+    """
+    progress.on_phase("reading events", 1)
+    items = load_items(job.items)
+    cut = split_at(load_events(job.events, items), job.cut)
+    device = pick_device(job.device)
+    with new_bundle_folder(job.out) as folder:
+        progress.on_phase("preparing the text encoder", 1)
+        _place_encoder(job.encoder, folder / TEXT_ENCODER)
+        encoder = TextEncoder.load(
+            folder / TEXT_ENCODER, device="cuda" if device.type == "cuda" else "cpu"
+        )
+        vectors = encode_texts(encoder, items.texts, progress)
+        trainer = MetaTrainer(job.settings, cut.train, vectors, job.seed, device)
+        steps = trainer.batches_per_epoch * job.settings.epochs
+        progress.on_phase("meta-training", steps)
+        trained = trainer.train(lambda loss: progress.on_step(1), progress.on_epoch)
+        best = next(epoch for epoch in reversed(trained.epochs) if epoch.best)
+        return write_bundle(
+            folder,
+            model=trained.model.config,
+            weights={**trained.model.state_dict(), ANCHORS: trained.anchors},
+            items=_known_items(trained, items),
+            provenance=_provenance(job, cut),
+            metrics={"validation_hr@20": best.validation_hit_rate, "epochs": float(best.number)},
+            created_at=time.time_ns() // 1_000_000,
+        )
+
+
+def encode_texts(encoder: TextEncoder, texts: list[str], progress: Progress) -> NDArray[np.float32]:
+    """Encode the catalogue's texts, (n, text_dim), with progress."""
+    progress.on_phase("encoding item texts", len(texts))
+    parts = []
+    for start in range(0, len(texts), _TEXTS_AT_ONCE):
+        chunk = texts[start : start + _TEXTS_AT_ONCE]
+        parts.append(encoder.encode(chunk))
+        progress.on_step(len(chunk))
+    return np.concatenate(parts)
+
+
+def _place_encoder(source: Path | None, folder: Path) -> None:
+    if source is None:
+        export_encoder(None, folder)
+    else:
+        shutil.copytree(source, folder)
+
+
+def _known_items(trained: TrainedModel, items: ItemTable) -> KnownItems:
+    return KnownItems(
+        item_ids=[items.item_ids[code] for code in trained.known],
+        counts=[int(trained.counts[code]) for code in trained.known],
+    )
+
+
+def _provenance(job: TrainingJob, cut: TimeCut) -> Provenance:
+    train: EventLog = cut.train
+    return Provenance(
+        events_file=job.events.name,
+        events_sha256=sha256_of(job.events),
+        items_file=job.items.name,
+        items_sha256=sha256_of(job.items),
+        cut=job.cut,
+        cut_time=cut.time,
+        seed=job.seed,
+        train_events=len(train),
+        train_users=len(np.unique(train.users)),
+        settings=job.settings.model_dump(),
+    )
