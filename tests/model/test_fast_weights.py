@@ -1,0 +1,122 @@
+"""The closed-form inner loop against autograd, and the meta-gradient against finite differences."""
+
+import pytest
+import torch
+
+from worker.model.config import ModelConfig
+from worker.model.fast_weights import FastWeights, InnerLoop, support_gradient, support_loss
+from worker.model.meta_model import MetaRecommender
+
+CONFIG = ModelConfig(dim=12, rank=3, anchors=17, text_dim=5)
+USERS = 7
+
+
+def randomised(module: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.3)
+    return module.double()
+
+
+def random(*shape: int, seed: int = 1) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.double)
+
+
+def test_closed_form_step_is_autograds_gradient_step() -> None:
+    loop = randomised(InnerLoop(CONFIG))
+    hidden, target = random(USERS, 12, seed=2), random(USERS, 12, seed=3)
+    anchors = random(17, 12, seed=4)
+    start = FastWeights(random(USERS, 12, seed=5), random(USERS, 12, 3, seed=6))
+    bias, adapter = (tensor.clone().requires_grad_() for tensor in start)
+    keys = loop.keys(hidden).detach()
+    loss = support_loss(loop.query(hidden, keys, FastWeights(bias, adapter)), target, anchors)
+    of_bias, of_adapter = torch.autograd.grad(loss.sum(), (bias, adapter))
+    decay_bias = torch.sigmoid(loop.decay_bias_logit)
+    decay_adapter = torch.sigmoid(loop.decay_adapter_logit)
+
+    step = loop.step(loop.query(hidden, keys, start), keys, start, target, anchors)
+
+    expected_bias = decay_bias * bias - loop.step_bias * of_bias
+    expected_adapter = decay_adapter * adapter - loop.step_adapter * of_adapter
+    torch.testing.assert_close(step.weights.bias, expected_bias, atol=1e-5, rtol=0)
+    torch.testing.assert_close(step.weights.adapter, expected_adapter, atol=1e-5, rtol=0)
+    torch.testing.assert_close(step.loss_before, loss, atol=1e-5, rtol=0)
+
+
+def test_float32_step_agrees_with_autograd_to_the_promised_error() -> None:
+    query = random(USERS, 12).float().requires_grad_()
+    target, anchors = random(USERS, 12, seed=8).float(), random(17, 12, seed=9).float()
+    (expected,) = torch.autograd.grad(support_loss(query, target, anchors).sum(), query)
+    gradient, _ = support_gradient(query, target, anchors)
+    torch.testing.assert_close(gradient, expected, atol=1e-5, rtol=0)
+
+
+def test_a_step_lowers_the_support_loss_for_a_small_positive_step_size() -> None:
+    loop = InnerLoop(CONFIG).double()
+    with torch.no_grad():
+        loop.step_bias.fill_(0.01)
+        loop.step_adapter.fill_(0.01)
+        loop.decay_bias_logit.fill_(50.0)
+        loop.decay_adapter_logit.fill_(50.0)
+    hidden, target, anchors = random(USERS, 12), random(USERS, 12, seed=2), random(17, 12, seed=3)
+    start = loop.start(USERS)
+    keys = loop.keys(hidden)
+    step = loop.step(loop.query(hidden, keys, start), keys, start, target, anchors)
+    after = support_loss(loop.query(hidden, keys, step.weights), target, anchors)
+    assert (after < step.loss_before).all()
+
+
+def outer_loss(model: MetaRecommender) -> torch.Tensor:
+    vectors, anchors = random(USERS, 6, 12, seed=11), random(17, 12, seed=12)
+    types = torch.zeros(USERS, 6, dtype=torch.long)
+    gaps = random(USERS, 6, seed=13).abs() * 100
+    gaps[:, 0] = -1
+    queries = model.unroll(vectors, types, gaps, anchors)
+    flat = queries.reshape(-1, 12)
+    return support_loss(flat, random(len(flat), 12, seed=14), anchors).mean()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "inner_loop.start_bias",
+        "inner_loop.start_adapter",
+        "inner_loop.step_bias",
+        "inner_loop.step_adapter",
+        "inner_loop.decay_bias_logit",
+        "inner_loop.decay_adapter_logit",
+        "inner_loop.key_projection.weight",
+        "session.start_hidden",
+        "session.gru.weight_hh_l0",
+    ],
+)
+def test_meta_gradient_through_the_unrolled_stream_agrees_with_finite_differences(name: str):
+    model = randomised(MetaRecommender(CONFIG, known_items=3))
+    parameter = model.get_parameter(name)
+    (gradient,) = torch.autograd.grad(outer_loss(model), parameter)
+    direction = random(*parameter.shape, seed=20)
+    epsilon = 1e-6
+    with torch.no_grad():
+        parameter.add_(epsilon * direction)
+        above = outer_loss(model)
+        parameter.sub_(2 * epsilon * direction)
+        below = outer_loss(model)
+    numeric = (above - below) / (2 * epsilon)
+    analytic = (gradient * direction).sum()
+    assert analytic.abs() > 1e-8, "the parameter must matter for the check to mean anything"
+    torch.testing.assert_close(analytic, numeric, rtol=1e-5, atol=1e-9)
+
+
+def test_with_the_inner_loop_off_the_query_ignores_earlier_steps() -> None:
+    model = randomised(MetaRecommender(CONFIG, known_items=3))
+    vectors, anchors = random(2, 4, 12), random(17, 12, seed=2)
+    types, gaps = torch.zeros(2, 4, dtype=torch.long), torch.full((2, 4), 1.0, dtype=torch.double)
+    off = model.unroll(vectors, types, gaps, anchors, adapt=False)
+    hidden = model.session.unroll(model.session.inputs(vectors, types, gaps)[:, :-1])
+    keys = model.inner_loop.keys(hidden)
+    expected = [
+        model.inner_loop.query(hidden[:, t], keys[:, t], model.inner_loop.start(2))
+        for t in range(4)
+    ]
+    torch.testing.assert_close(off, torch.stack(expected, dim=1))
