@@ -1,31 +1,46 @@
 """The one place for configuration: a typed object from a TOML file, the environment and flags.
 
 Later sources win: defaults, then the TOML file, then `INNERLOOP_…` environment variables
-(sections joined by two underscores, `INNERLOOP_KAFKA__BOOTSTRAP_SERVERS`), then flags.
+(sections joined by two underscores, `INNERLOOP_KAFKA__BOOTSTRAP_SERVERS`), then flags. Properties
+of a client library, such as librdkafka's, are merged one by one, and in the environment an
+underscore stands for their dots: `INNERLOOP_KAFKA__PROPERTIES__SASL_PASSWORD`.
 """
 
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import (
     BaseSettings,
+    InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    TomlConfigSettingsSource,
 )
 
 from schemas.errors import SettingsError
+from schemas.settings_errors import explain
+from schemas.settings_sources import (
+    ENVIRONMENT_PREFIX,
+    check_environment,
+    find_config_file,
+    flat_content,
+    flat_properties,
+    read_toml,
+)
 from schemas.topics import Topic
-
-ENVIRONMENT_PREFIX = "INNERLOOP_"
-CONFIG_FILE_VARIABLE = "INNERLOOP_CONFIG"
-DEFAULT_CONFIG_FILE = Path("innerloop.toml")
 
 # `murmur2_random` is the Java client's default partitioner: with it a user's events land on the
 # same partition whichever client, Java or Python, publishes them.
@@ -41,6 +56,18 @@ _CONSUMER_DEFAULTS = {
     "auto.offset.reset": "earliest",
     "partition.assignment.strategy": "cooperative-sticky",
 }
+
+# What innerloop itself decides, and the setting to change instead.
+_MANAGED_PROPERTIES = {
+    "bootstrap.servers": "use kafka.bootstrap_servers",
+    "metadata.broker.list": "use kafka.bootstrap_servers",
+    "group.id": "use worker.group_id",
+    "enable.auto.commit": "offsets are committed once results are acknowledged",
+    "enable.auto.offset.store": "offsets are committed once results are acknowledged",
+}
+
+Properties = Annotated[dict[str, str | int | float | bool], BeforeValidator(flat_properties)]
+"""A client library's own properties. They may hold credentials, so `repr` leaves them out."""
 
 
 class _Section(BaseModel):
@@ -60,16 +87,25 @@ class KafkaSettings(_Section):
         8, ge=1, le=10_000, description="partitions of the topics keyed by user"
     )
     replication_factor: int = Field(1, ge=1, le=10, description="copies of each partition")
-    properties: dict[str, str | int | float | bool] = Field(
+    properties: Properties = Field(
         default_factory=dict,
+        repr=False,
         description="librdkafka properties for every client (SASL, TLS, …)",
     )
-    consumer_properties: dict[str, str | int | float | bool] = Field(
-        default_factory=dict, description="librdkafka properties for consumers only"
+    consumer_properties: Properties = Field(
+        default_factory=dict, repr=False, description="librdkafka properties for consumers only"
     )
-    producer_properties: dict[str, str | int | float | bool] = Field(
-        default_factory=dict, description="librdkafka properties for producers only"
+    producer_properties: Properties = Field(
+        default_factory=dict, repr=False, description="librdkafka properties for producers only"
     )
+
+    @field_validator("properties", "consumer_properties", "producer_properties")
+    @classmethod
+    def _leave_to_innerloop(cls, properties: Properties) -> Properties:
+        for name in properties:
+            if name in _MANAGED_PROPERTIES:
+                raise ValueError(f"{name} cannot be set here: {_MANAGED_PROPERTIES[name]}")
+        return properties
 
     def topic(self, topic: Topic) -> str:
         """Return the topic's full name."""
@@ -106,15 +142,28 @@ class WireSettings(_Section):
         "json", description="json, or avro in Schema-Registry framing"
     )
     registry_url: str | None = Field(
-        None, description="Schema Registry address; needed when format is avro"
+        None,
+        repr=False,
+        validate_default=True,
+        description="Schema Registry address, such as http://127.0.0.1:8081; needed for avro",
     )
-    registry_properties: dict[str, str | int | float | bool] = Field(
+    registry_properties: Properties = Field(
         default_factory=dict,
+        repr=False,
         description="properties of confluent-kafka's SchemaRegistryClient (credentials, TLS)",
     )
     auto_register: bool = Field(
         True, description="register schemas on first use; else they must be registered before"
     )
+
+    @field_validator("registry_url")
+    @classmethod
+    def _needed_for_avro(cls, url: str | None, info: ValidationInfo) -> str | None:
+        if url is None and info.data.get("format") == "avro":
+            raise ValueError("is needed where wire.format is avro")
+        if url is not None and not url.startswith(("http://", "https://", "mock://")):
+            raise ValueError("should start with http:// or https://")
+        return url
 
 
 class WorkerSettings(_Section):
@@ -179,7 +228,10 @@ class PrivacySettings(_Section):
     """Pseudonymous ids."""
 
     user_id_key: SecretStr | None = Field(
-        None, description="hash user ids with this key (HMAC-SHA-256) before publishing"
+        None,
+        repr=False,
+        min_length=16,
+        description="hash user ids with this key (HMAC-SHA-256) before publishing",
     )
 
 
@@ -189,6 +241,8 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix=ENVIRONMENT_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True
     )
+
+    file_content: ClassVar[dict[str, Any]] = {}
 
     kafka: KafkaSettings = KafkaSettings()
     wire: WireSettings = WireSettings()
@@ -207,7 +261,10 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Order the sources, the strongest first: flags, environment, file."""
-        return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls))
+        # Each is brought to one form first: merged, two spellings of a property would be two.
+        environment = InitSettingsSource(settings_cls, flat_content(env_settings()))
+        file = InitSettingsSource(settings_cls, flat_content(cls.file_content))
+        return (init_settings, environment, file)
 
 
 def load_settings(
@@ -220,77 +277,20 @@ def load_settings(
         flags: values given on the command line, by section; None among them means "not given".
 
     Raises:
-        SettingsError: the file is missing or is no TOML, or a setting is unknown or wrong.
+        SettingsError: the file is missing or is no TOML, or a setting is unknown or wrong; the
+            message names it, where it was given and what would be right.
     """
-    file = _find_config_file(config_file)
+    file = find_config_file(config_file)
     given = {
         section: {name: value for name, value in values.items() if value is not None}
         for section, values in (flags or {}).items()
     }
-    _refuse_unknown_variables()
+    check_environment(os.environ, Settings)
 
-    class FileSettings(Settings):
-        model_config = SettingsConfigDict(toml_file=file)
+    class LoadedSettings(Settings):
+        file_content = read_toml(file) if file else {}
 
     try:
-        loaded = FileSettings(**given)  # type: ignore[arg-type]  # sections, checked by pydantic
+        return LoadedSettings(**flat_content(given))
     except ValidationError as error:
-        raise SettingsError(_explain(error, file)) from None
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{file} is not valid TOML: {error}") from None
-    return loaded
-
-
-def _find_config_file(config_file: Path | None) -> Path | None:
-    named = config_file or (
-        Path(os.environ[CONFIG_FILE_VARIABLE]) if os.environ.get(CONFIG_FILE_VARIABLE) else None
-    )
-    if named is None:
-        return DEFAULT_CONFIG_FILE if DEFAULT_CONFIG_FILE.is_file() else None
-    if not named.is_file():
-        raise SettingsError(f"the configuration file {named} does not exist")
-    return named
-
-
-def _refuse_unknown_variables() -> None:
-    sections = tuple(Settings.model_fields)
-    for name in os.environ:
-        if not name.startswith(ENVIRONMENT_PREFIX) or name == CONFIG_FILE_VARIABLE:
-            continue
-        section = name.removeprefix(ENVIRONMENT_PREFIX).split("__")[0].lower()
-        if section not in sections:
-            known = ", ".join(f"{ENVIRONMENT_PREFIX}{s.upper()}__…" for s in sections)
-            raise SettingsError(f"environment variable {name} names no section; use {known}")
-
-
-def _explain(error: ValidationError, file: Path | None) -> str:
-    lines = ["the configuration is wrong:"]
-    for item in error.errors(include_url=False, include_context=False):
-        path = [str(part) for part in item["loc"]]
-        expected = _expectation(path)
-        variable = ENVIRONMENT_PREFIX + "__".join(part.upper() for part in path)
-        lines.append(
-            f"  {'.'.join(path)}: {item['msg']} (got {_show(path, item['input'])})"
-            + (f"; {expected}" if expected else "")
-            + f" [flag, {variable}, or {file or DEFAULT_CONFIG_FILE}]"
-        )
-    return "\n".join(lines)
-
-
-def _show(path: list[str], value: object) -> str:
-    # A wrong value may be a credential; only the sections that hold none are echoed.
-    secret = path[0] == "privacy" or any(part.endswith("properties") for part in path)
-    return "a value not shown" if secret else repr(value)
-
-
-def _expectation(path: list[str]) -> str:
-    section = Settings.model_fields.get(path[0])
-    if section is None:
-        return "sections are " + ", ".join(Settings.model_fields)
-    model = section.annotation
-    if len(path) < 2 or not (isinstance(model, type) and issubclass(model, BaseModel)):
-        return ""
-    field = model.model_fields.get(path[1])
-    if field is None:
-        return f"settings of [{path[0]}] are " + ", ".join(model.model_fields)
-    return f"expected: {field.description}" if field.description else ""
+        raise SettingsError(explain(error, Settings, given, os.environ, file)) from None
