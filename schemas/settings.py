@@ -291,6 +291,10 @@ def load_settings(
         file_content = read_toml(file) if file else {}
 
     try:
-        return LoadedSettings(**flat_content(given))
+        loaded = LoadedSettings(**flat_content(given))
     except ValidationError as error:
         raise SettingsError(explain(error, Settings, given, os.environ, file)) from None
+    # Of the class that everybody knows, so that equal settings are equal.
+    return Settings.model_construct(
+        **{name: getattr(loaded, name) for name in Settings.model_fields}
+    )
