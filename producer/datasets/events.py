@@ -96,6 +96,8 @@ class EventFile:
 
     def count(self, selection: Selection) -> int:
         """Return how many events `events` would give."""
+        if selection == Selection():
+            return self.survey.usable
         frame = self._select(selection).select(pl.len())
         return sum(int(batch.item()) for batch in batches(frame, self.path))
 
