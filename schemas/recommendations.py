@@ -19,6 +19,11 @@ class ReasonKind(enum.StrEnum):
     OTHER = "other"
     """A reason newer than the reader's schema: never written, read in place of an unknown one."""
 
+    @classmethod
+    def _missing_(cls, value: object) -> ReasonKind:
+        # A subscriber must not lose a list for a word of explanation.
+        return cls.OTHER
+
 
 class Reason(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """Why an item is recommended; `item_id` names the support event's item, if there is one."""

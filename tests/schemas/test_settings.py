@@ -318,7 +318,7 @@ def test_librdkafka_takes_every_default_and_properties_of_every_type():
     Consumer(kafka.consumer_config("a-group")).close()
     Producer(kafka.producer_config())
     with pytest.raises(KafkaException, match="sockets"):
-        Producer(kafka.producer_config(**{"sockets": 1}))
+        Producer(kafka.producer_config(sockets=1))
 
 
 def test_topics_take_the_prefix():
