@@ -88,7 +88,7 @@ class NeighbourScorer:
         self._k = k
         self._sample_size = sample_size
         self._item_factors = 1.0 + idf_weight * index.idf
-        # One slot per training session, zero between calls.
+        # One slot per training session: sums, zero between calls, and values, set before use.
         self._position_sums = np.zeros(index.n_sessions, dtype=np.int64)
         self._step_decay = np.zeros(index.n_sessions)
 
@@ -123,7 +123,6 @@ class NeighbourScorer:
         nearest = np.argsort(-position_sums, kind="stable")[: self._k]
         weights = position_sums[nearest] / length * self._step_decay[candidates[nearest]]
         self._position_sums[touched] = 0
-        self._step_decay[touched] = 0.0
         return candidates[nearest], weights
 
 
