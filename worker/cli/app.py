@@ -9,6 +9,7 @@ import typer
 from schemas.errors import InnerloopError
 from worker.cli.broker import broker_app
 from worker.cli.evaluate import evaluate
+from worker.cli.export_encoder import export_encoder
 from worker.cli.replay import replay
 from worker.cli.topics import topics_app
 from worker.cli.train import train
@@ -24,6 +25,7 @@ app = typer.Typer(
 app.command()(train)
 app.command()(evaluate)
 app.command()(replay)
+app.command()(export_encoder)
 app.add_typer(topics_app, name="topics")
 app.add_typer(broker_app, name="broker")
 
