@@ -58,7 +58,7 @@ _CONSUMER_DEFAULTS = {
 }
 
 # What innerloop itself decides, and the setting to change instead.
-_MANAGED_PROPERTIES = {
+MANAGED_PROPERTIES = {
     "bootstrap.servers": "use kafka.bootstrap_servers",
     "metadata.broker.list": "use kafka.bootstrap_servers",
     "group.id": "use worker.group_id",
@@ -103,8 +103,8 @@ class KafkaSettings(_Section):
     @classmethod
     def _leave_to_innerloop(cls, properties: Properties) -> Properties:
         for name in properties:
-            if name in _MANAGED_PROPERTIES:
-                raise ValueError(f"{name} cannot be set here: {_MANAGED_PROPERTIES[name]}")
+            if name in MANAGED_PROPERTIES:
+                raise ValueError(f"{name} cannot be set here: {MANAGED_PROPERTIES[name]}")
         return properties
 
     def topic(self, topic: Topic) -> str:
@@ -188,8 +188,13 @@ class WorkerSettings(_Section):
     max_future_seconds: int = Field(
         86_400, ge=0, description="events later than now plus this go to the dead-letter topic"
     )
+    catalog_wait_seconds: float = Field(
+        120,
+        ge=0,
+        description="longest that events wait for the catalog topic to be read to its end, seconds",
+    )
     variant: str = Field("default", min_length=1, description="label on recommendations")
-    threads: int | None = Field(None, ge=1, description="CPU threads; None leaves torch's default")
+    threads: int | None = Field(None, ge=1, description="CPU threads; without it, torch's default")
 
 
 class TrainingSettings(_Section):

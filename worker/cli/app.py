@@ -11,6 +11,7 @@ from worker.cli.broker import broker_app
 from worker.cli.evaluate import evaluate
 from worker.cli.export_encoder import export_encoder
 from worker.cli.replay import replay
+from worker.cli.schemas import write_schemas, write_settings
 from worker.cli.topics import topics_app
 from worker.cli.train import train
 
@@ -26,6 +27,8 @@ app.command()(train)
 app.command()(evaluate)
 app.command()(replay)
 app.command()(export_encoder)
+app.command("schemas")(write_schemas)
+app.command("settings")(write_settings)
 app.add_typer(topics_app, name="topics")
 app.add_typer(broker_app, name="broker")
 
