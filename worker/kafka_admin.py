@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -15,6 +16,12 @@ from schemas.topics import TOPIC_SPECS, Partitioning, Topic, TopicSpec
 from worker.kafka_connection import QUIET, REACH_TIMEOUT_S, Cluster, connect, property_error
 
 _CREATE_TIMEOUT_S = 30.0
+_RETRY_S = 0.1
+_COORDINATOR_MOVES = {
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+}
 
 
 @dataclass(frozen=True)
@@ -89,6 +96,7 @@ def create_topics(
         created = _touch(cluster, settings, missing, timeout_s)
     else:
         created = _create(cluster, settings, missing)
+        _wait_until_known(cluster, created, timeout_s)
     return inspect_topics(settings, wanted, timeout_s, created=created)
 
 
@@ -119,15 +127,17 @@ def inspect_topics(
     for name, spec in specs.items():
         replicas = cluster.replicas.get(name, [])
         config = {key: configs.get(name, {}).get(key, "") for key in spec.config}
-        differs = bool(replicas) and not cluster.embedded
+        comparable = bool(replicas) and not cluster.embedded
         states.append(
             TopicState(
                 spec=spec,
                 name=name,
                 partitions=len(replicas),
                 replication_factor=min(replicas, default=0),
-                config=config if differs else {},
-                differences=_differences(settings.kafka, spec, replicas, config) if differs else (),
+                config=config if comparable else {},
+                differences=(
+                    _differences(settings.kafka, spec, replicas, config) if comparable else ()
+                ),
                 embedded=cluster.embedded,
                 created=name in created,
             )
@@ -163,7 +173,7 @@ def consumer_lag(
     try:
         return [
             _lag(consumer, committed, timeout_s)
-            for committed in consumer.committed(partitions, timeout=timeout_s)
+            for committed in _committed(consumer, partitions, timeout_s)
         ]
     except KafkaException as error:
         raise BrokerError(f"the brokers do not tell the lag of {group_id}: {error}") from error
@@ -221,6 +231,15 @@ def _create(cluster: Cluster, settings: Settings, specs: list[TopicSpec]) -> fro
     return frozenset(created)
 
 
+def _wait_until_known(cluster: Cluster, names: frozenset[str], timeout_s: float) -> None:
+    # The controller answers first; the brokers hear of a new topic a little later.
+    deadline = time.monotonic() + timeout_s
+    while not names <= cluster.client.list_topics(timeout=timeout_s).topics.keys():
+        if time.monotonic() > deadline:
+            raise BrokerError(f"the brokers created {', '.join(sorted(names))}, but do not show it")
+        time.sleep(_RETRY_S)
+
+
 def _describe_configs(
     cluster: Cluster, names: list[str], timeout_s: float
 ) -> dict[str, dict[str, str]]:
@@ -254,6 +273,20 @@ def _differences(
         if config[key] != value:
             found.append(f"{key} is {config[key] or 'not set'}, should be {value}")
     return tuple(found)
+
+
+def _committed(
+    consumer: Consumer, partitions: list[TopicPartition], timeout_s: float
+) -> list[TopicPartition]:
+    # A cluster's first group ever finds its coordinator still being made.
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            return consumer.committed(partitions, timeout=timeout_s)
+        except KafkaException as error:
+            if error.args[0].code() not in _COORDINATOR_MOVES or time.monotonic() > deadline:
+                raise
+        time.sleep(_RETRY_S)
 
 
 def _lag(consumer: Consumer, committed: TopicPartition, timeout_s: float) -> PartitionLag:

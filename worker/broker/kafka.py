@@ -22,7 +22,7 @@ BOOTSTRAP_VARIABLE = "KAFKA_BOOTSTRAP"
 """Environment variable with the address of a running broker, to be used instead of a new one."""
 
 _LOGGING = Path(__file__).with_name("kafka-log4j2.properties")
-_LOG_TAIL_BYTES = 3000
+_LOG_TAIL = 3000
 
 # One node holds every copy. Internal topics are small, so that a broker starts and stops fast; the
 # session is short, because after a crash the node's new self is let in when the old one's is over.
@@ -208,10 +208,11 @@ class KafkaBroker:
         self.start()
 
     def log_tail(self) -> str:
-        """Return the end of the log, for a person to read."""
+        """Return the end of the log without the frames of stack traces, for a person to read."""
         if not self.log_file.is_file():
             return "(empty)"
-        return self.log_file.read_bytes()[-_LOG_TAIL_BYTES:].decode(errors="replace").strip()
+        lines = self.log_file.read_text(errors="replace").splitlines()
+        return "\n".join(line for line in lines if not line.startswith("\tat "))[-_LOG_TAIL:]
 
     def _end(self, how: signal.Signals) -> None:
         process, self._process = self._process, None
@@ -252,15 +253,20 @@ class KafkaBroker:
         except subprocess.TimeoutExpired:
             raise BrokerError(f"{failed} within {self._start_timeout_s:g} s") from None
         if done.returncode != 0:
-            raise BrokerError(
-                f"{failed}:\n{(done.stdout + done.stderr).strip()[-_LOG_TAIL_BYTES:]}"
-            )
+            raise BrokerError(f"{failed}:\n{(done.stdout + done.stderr).strip()[-_LOG_TAIL:]}")
+
+    def close(self) -> None:
+        """Stop the broker and remove its folder, if that is a temporary one."""
+        self.stop()
+        if self._temporary and self._data is not None:
+            shutil.rmtree(self._data, ignore_errors=True)
+            self._data = None
 
     def __enter__(self) -> KafkaBroker:
         try:
             self.start()
         except BaseException:
-            self._clean_up()
+            self.close()
             raise
         return self
 
@@ -270,10 +276,4 @@ class KafkaBroker:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._clean_up()
-
-    def _clean_up(self) -> None:
-        self.stop()
-        if self._temporary and self._data is not None:
-            shutil.rmtree(self._data, ignore_errors=True)
-            self._data = None
+        self.close()

@@ -1,0 +1,189 @@
+"""What tests share: brokers, settings of their own for each test, and reading topics whole.
+
+A test that asks for `kafka_broker` runs on a real Apache Kafka and gets the marker `kafka`. Where
+none can run the test is skipped with the reason, but fails if the variable CI is set.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+
+import pytest
+from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
+
+from schemas.errors import BrokerError
+from schemas.settings import ENVIRONMENT_PREFIX, Settings
+from schemas.topics import Topic
+from worker.broker.embedded import CONSUMER_PROPERTIES, EmbeddedBroker
+from worker.broker.kafka import KafkaBroker
+
+REAL_KAFKA_FIXTURES = {"kafka_broker", "private_kafka_broker", "kafka_settings"}
+
+Records = Iterable[tuple[bytes | str | None, bytes | str | None]]
+ConsumeAll = Callable[[Settings, Topic], list[Message]]
+ProduceAll = Callable[[Settings, Topic, Records], list[Message]]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if REAL_KAFKA_FIXTURES.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.kafka)
+
+
+@pytest.fixture(autouse=True)
+def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the settings of whoever runs the tests out of them."""
+    for name in [name for name in os.environ if name.startswith(ENVIRONMENT_PREFIX)]:
+        monkeypatch.delenv(name)
+
+
+def start_or_skip(broker: KafkaBroker) -> None:
+    try:
+        broker.start()
+    except BrokerError as error:
+        reason = f"no real Kafka broker: {error}"
+        if os.environ.get("CI"):
+            pytest.fail(f"{reason} (CI is set, so this is a failure)")
+        pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def kafka_broker() -> Iterator[KafkaBroker]:
+    """A real Kafka broker, shared by all tests: KAFKA_BOOTSTRAP, or one of our own."""
+    broker = KafkaBroker()
+    try:
+        start_or_skip(broker)
+        yield broker
+    finally:
+        broker.close()
+
+
+@pytest.fixture
+def private_kafka_broker() -> Iterator[KafkaBroker]:
+    """A real Kafka broker of the test's own, to be killed and started again."""
+    broker = KafkaBroker(reuse=False)
+    try:
+        start_or_skip(broker)
+        yield broker
+    finally:
+        broker.close()
+
+
+@pytest.fixture(scope="session")
+def embedded_broker() -> Iterator[EmbeddedBroker]:
+    """An embedded broker, shared by all tests."""
+    with EmbeddedBroker() as broker:
+        yield broker
+
+
+@pytest.fixture
+def make_settings() -> Callable[[str], Settings]:
+    """Make settings for a broker's address, with topics and a group of the test's own."""
+
+    def make(bootstrap_servers: str) -> Settings:
+        name = f"test-{uuid.uuid4().hex[:12]}"
+        return Settings.model_validate(
+            {
+                "kafka": {
+                    "bootstrap_servers": bootstrap_servers,
+                    "topic_prefix": f"{name}.",
+                    "partitions": 3,
+                    # Brokers come and go in tests; what matters of it shows in the results.
+                    "properties": {"log_level": 3},
+                    "consumer_properties": CONSUMER_PROPERTIES,
+                },
+                "worker": {"group_id": f"{name}-worker"},
+            }
+        )
+
+    return make
+
+
+@pytest.fixture
+def kafka_settings(kafka_broker: KafkaBroker, make_settings: Callable[[str], Settings]) -> Settings:
+    """Settings for the real Kafka broker, with topics of the test's own."""
+    return make_settings(kafka_broker.bootstrap_servers)
+
+
+@pytest.fixture
+def embedded_settings(
+    embedded_broker: EmbeddedBroker, make_settings: Callable[[str], Settings]
+) -> Settings:
+    """Settings for the embedded broker, with topics of the test's own."""
+    return make_settings(embedded_broker.bootstrap_servers)
+
+
+@pytest.fixture(params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
+def broker_settings(request: pytest.FixtureRequest) -> Settings:
+    """Settings for either broker: the test runs once on each."""
+    settings: Settings = request.getfixturevalue(f"{request.param}_settings")
+    return settings
+
+
+@pytest.fixture
+def produce_all() -> ProduceAll:
+    """Publish records, wait for the acknowledgements, return what the broker made of them."""
+
+    def produce(settings: Settings, topic: Topic, records: Records) -> list[Message]:
+        acknowledged: list[Message] = []
+
+        def on_delivery(error: KafkaError | None, message: Message) -> None:
+            assert error is None, error
+            acknowledged.append(message)
+
+        producer = Producer(settings.kafka.producer_config())
+        for key, value in records:
+            producer.produce(
+                settings.kafka.topic(topic), key=key, value=value, on_delivery=on_delivery
+            )
+        assert producer.flush(30) == 0, "records were not acknowledged within 30 s"
+        return acknowledged
+
+    return produce
+
+
+@pytest.fixture
+def consume_all() -> ConsumeAll:
+    """Read a topic from its beginning to the end it had at the call; needs no consumer group."""
+
+    def consume(settings: Settings, topic: Topic) -> list[Message]:
+        config = settings.kafka.consumer_config(
+            f"reader-{uuid.uuid4().hex[:12]}", **{"enable.partition.eof": "true"}
+        )
+        consumer = Consumer(config)
+        try:
+            return _read_to_end(consumer, settings.kafka.topic(topic), time.monotonic() + 30)
+        finally:
+            consumer.close()
+
+    return consume
+
+
+def _read_to_end(consumer: Consumer, name: str, deadline: float) -> list[Message]:
+    partitions = consumer.list_topics(timeout=10).topics[name].partitions
+    ends = {}
+    for number in partitions:
+        partition = TopicPartition(name, number)
+        low, high = consumer.get_watermark_offsets(partition, timeout=10)
+        if high > low:
+            ends[number] = high
+    consumer.assign([TopicPartition(name, number, 0) for number in ends])
+    messages: list[Message] = []
+    while ends:
+        assert time.monotonic() < deadline, f"{name} was not read to its end in time: {ends}"
+        message = consumer.poll(0.2)
+        if message is None:
+            continue
+        error = message.error()
+        if error is None:
+            messages.append(message)
+        else:
+            assert error.code() == KafkaError._PARTITION_EOF, error
+        number, offset = message.partition(), message.offset()
+        # The end may be a transaction's marker, which no poll returns: then EOF tells.
+        if number in ends and offset >= ends[number] - (error is None):
+            del ends[number]
+    return messages
