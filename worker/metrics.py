@@ -1,0 +1,347 @@
+"""Every metric of the worker: name, type, labels, buckets and meaning. The only place naming them.
+
+Labels take few, known values, never a user, item or event id. docs/metrics.md is written from here
+(`worker.metrics_endpoint.metrics_reference`).
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from schemas.clickstream import EventType
+from schemas.dead_letter import DeadLetterReason
+from worker.events_seen import EVENTS_SEEN_LABELS
+
+_MetricT = TypeVar("_MetricT", Counter, Gauge, Histogram)
+
+
+class Stage(enum.StrEnum):
+    """The stages of a micro-batch, in order."""
+
+    POLL = "poll"
+    DECODE = "decode"
+    FOLD = "fold"
+    ENCODE = "encode"
+    ADAPT = "adapt"
+    RANK = "rank"
+    PUBLISH = "publish"
+    COMMIT = "commit"
+
+
+class Outcome(enum.StrEnum):
+    """What became of a record of `clickstream`: exactly one of these."""
+
+    APPLIED = "applied"
+    DUPLICATE = "duplicate"
+    ALREADY_APPLIED = "already_applied"
+    NO_CONSENT = "no_consent"
+    DEAD_LETTER = "dead_letter"
+
+
+class NoStep(enum.StrEnum):
+    """Why an applied event took no inner-loop step."""
+
+    UNKNOWN_ITEM = "unknown_item"
+    NO_EVIDENCE = "no_evidence"
+    NOT_FINITE = "not_finite"
+
+
+class CatalogueChange(enum.StrEnum):
+    """What a record of `catalog` did."""
+
+    ADDED = "added"
+    CHANGED = "changed"
+    UNCHANGED = "unchanged"
+    REMOVED = "removed"
+    INVALID = "invalid"
+
+
+class RestoredState(enum.StrEnum):
+    """What became of a record of `user-state` read at start or take-over."""
+
+    RESTORED = "restored"
+    ADAPTED_AGAIN = "adapted_again"
+    ERASED = "erased"
+    INVALID = "invalid"
+
+
+class Rebalance(enum.StrEnum):
+    """How partitions came or went."""
+
+    ASSIGNED = "assigned"
+    REVOKED = "revoked"
+    LOST = "lost"
+
+
+class ItemAvailability(enum.StrEnum):
+    """Whether items may be recommended."""
+
+    AVAILABLE = "available"
+    UNAVAILABLE = "unavailable"
+
+
+_STAGE_SECONDS = (
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10,
+)  # fmt: skip
+_LATENCY_SECONDS = (
+    0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800,
+)  # fmt: skip
+_RESTORE_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+_BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 16384, 65536)
+_LOSS_NATS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10, 15)
+
+OPEN_LABELS = {
+    "partition": "a partition of `clickstream`",
+    "version": "the bundle's version",
+    "device": "cpu or cuda",
+    "variant": "setting worker.variant",
+}
+"""Labels whose values are not an enumeration here, and what bounds them."""
+
+
+@dataclass(frozen=True)
+class MetricSpec:
+    """One metric."""
+
+    name: str
+    """As scraped, `_total` included; a histogram adds `_bucket`, `_sum` and `_count`."""
+    kind: type[Counter] | type[Gauge] | type[Histogram]
+    help: str
+    labels: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Label → its values; empty where `OPEN_LABELS` says what bounds them."""
+    buckets: tuple[float, ...] = ()
+
+
+def _values(names: type[enum.StrEnum]) -> tuple[str, ...]:
+    return tuple(name.value for name in names)
+
+
+_SEEN: dict[str, tuple[str, ...]] = {"events_seen": EVENTS_SEEN_LABELS}
+
+SPECS: dict[str, MetricSpec] = {
+    spec.name: spec
+    for spec in (
+        MetricSpec(
+            "innerloop_records_total",
+            Counter,
+            "Records of `clickstream` by what became of them; each counts once.",
+            {"outcome": _values(Outcome)},
+        ),
+        MetricSpec(
+            "innerloop_events_total",
+            Counter,
+            "Events applied, by type; each is answered by one recommendation.",
+            {"type": _values(EventType)},
+        ),
+        MetricSpec(
+            "innerloop_events_without_step_total",
+            Counter,
+            "Events applied that took no inner-loop step: their item is not in the catalogue, "
+            "their type is no evidence of liking (impression, remove_from_cart, blank search), or "
+            "the step's result was not finite.",
+            {"cause": _values(NoStep)},
+        ),
+        MetricSpec(
+            "innerloop_dead_letters_total",
+            Counter,
+            "Records put on `clickstream.dlq`, by reason.",
+            {"reason": _values(DeadLetterReason)},
+        ),
+        MetricSpec(
+            "innerloop_stage_seconds",
+            Histogram,
+            "Duration of one stage for one micro-batch.",
+            {"stage": _values(Stage)},
+            _STAGE_SECONDS,
+        ),
+        MetricSpec(
+            "innerloop_event_to_recommendation_seconds",
+            Histogram,
+            "From the timestamp of an event's record (CreateTime or LogAppendTime; not the event's "
+            "own time, which a replay sets in the past) to the acknowledgement of its "
+            "recommendation.",
+            buckets=_LATENCY_SECONDS,
+        ),
+        MetricSpec(
+            "innerloop_batch_records", Histogram, "Records in a micro-batch.", {}, _BATCH_SIZES
+        ),
+        MetricSpec(
+            "innerloop_batch_users",
+            Histogram,
+            "Users with an applied event in a micro-batch.",
+            {},
+            _BATCH_SIZES,
+        ),
+        MetricSpec(
+            "innerloop_batch_rounds",
+            Histogram,
+            "Batched adapt calls of a micro-batch: the most events of one user in it.",
+            {},
+            _BATCH_SIZES,
+        ),
+        MetricSpec(
+            "innerloop_support_loss_before_nats",
+            Histogram,
+            "Support loss on an event's own item before its inner-loop step.",
+            {},
+            _LOSS_NATS,
+        ),
+        MetricSpec(
+            "innerloop_support_loss_after_nats",
+            Histogram,
+            "Support loss on an event's own item after its inner-loop step.",
+            {},
+            _LOSS_NATS,
+        ),
+        MetricSpec("innerloop_users_resident", Gauge, "Users whose state is in memory."),
+        MetricSpec(
+            "innerloop_catalogue_items", Gauge, "Items.", {"state": _values(ItemAvailability)}
+        ),
+        MetricSpec(
+            "innerloop_catalogue_records_total",
+            Counter,
+            "Records of `catalog`, by what they did.",
+            {"change": _values(CatalogueChange)},
+        ),
+        MetricSpec(
+            "innerloop_consumer_lag_records",
+            Gauge,
+            "Records of `clickstream` not yet committed, as of the latest fetch.",
+            {"partition": ()},
+        ),
+        MetricSpec(
+            "innerloop_commit_failures_total",
+            Counter,
+            "Commits that failed because the group is rebalancing; the records come again and are "
+            "recognised.",
+        ),
+        MetricSpec(
+            "innerloop_rebalanced_partitions_total",
+            Counter,
+            "Partitions that came or went.",
+            {"how": _values(Rebalance)},
+        ),
+        MetricSpec(
+            "innerloop_restore_seconds",
+            Histogram,
+            "From the assignment of partitions until their users' states are read back.",
+            {},
+            _RESTORE_SECONDS,
+        ),
+        MetricSpec(
+            "innerloop_restored_states_total",
+            Counter,
+            "Records of `user-state` read back, by what became of them.",
+            {"result": _values(RestoredState)},
+        ),
+        MetricSpec(
+            "innerloop_model_info",
+            Gauge,
+            "Always 1; its labels say which model runs where.",
+            {"version": (), "device": (), "variant": ()},
+        ),
+        MetricSpec(
+            "innerloop_prequential_events_total",
+            Counter,
+            "Events on a known item, of a type that is evidence of liking, by how many events of "
+            "the user came before: the denominator of live hit-rate and MRR.",
+            _SEEN,
+        ),
+        MetricSpec(
+            "innerloop_prequential_hits_total",
+            Counter,
+            "Of these, events on an item of the list last published for the user (before the first "
+            "event: of the list that a user without events would get). Over events: HR@k, "
+            "k = worker.top_k.",
+            _SEEN,
+        ),
+        MetricSpec(
+            "innerloop_prequential_reciprocal_rank_total",
+            Counter,
+            "Sum of 1/position of the item on that list, 0 where it is not on it. Over events: "
+            "MRR@k.",
+            _SEEN,
+        ),
+        MetricSpec(
+            "innerloop_prequential_popularity_hits_total",
+            Counter,
+            "Of the same events, those on one of the k items most popular in training: the "
+            "baseline to hold the hits against. Stays 0 if the bundle names no popular items.",
+            _SEEN,
+        ),
+    )
+}
+"""The metrics by name."""
+
+
+class WorkerMetrics:
+    """The worker's metrics, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.records = self._counter("innerloop_records_total")
+        self.events = self._counter("innerloop_events_total")
+        self.events_without_step = self._counter("innerloop_events_without_step_total")
+        self.dead_letters = self._counter("innerloop_dead_letters_total")
+        self.stage_seconds = self._histogram("innerloop_stage_seconds")
+        self.latency_seconds = self._histogram("innerloop_event_to_recommendation_seconds")
+        self.batch_records = self._histogram("innerloop_batch_records")
+        self.batch_users = self._histogram("innerloop_batch_users")
+        self.batch_rounds = self._histogram("innerloop_batch_rounds")
+        self.support_loss_before = self._histogram("innerloop_support_loss_before_nats")
+        self.support_loss_after = self._histogram("innerloop_support_loss_after_nats")
+        self.users_resident = self._gauge("innerloop_users_resident")
+        self.catalogue_items = self._gauge("innerloop_catalogue_items")
+        self.catalogue_records = self._counter("innerloop_catalogue_records_total")
+        self.consumer_lag = self._gauge("innerloop_consumer_lag_records")
+        self.commit_failures = self._counter("innerloop_commit_failures_total")
+        self.rebalanced_partitions = self._counter("innerloop_rebalanced_partitions_total")
+        self.restore_seconds = self._histogram("innerloop_restore_seconds")
+        self.restored_states = self._counter("innerloop_restored_states_total")
+        self.model_info = self._gauge("innerloop_model_info")
+        self.prequential_events = self._counter("innerloop_prequential_events_total")
+        self.prequential_hits = self._counter("innerloop_prequential_hits_total")
+        self.prequential_reciprocal_rank = self._counter(
+            "innerloop_prequential_reciprocal_rank_total"
+        )
+        self.prequential_popularity_hits = self._counter(
+            "innerloop_prequential_popularity_hits_total"
+        )
+
+    @contextmanager
+    def time(self, stage: Stage) -> Iterator[None]:
+        """Time the block as one stage of one micro-batch."""
+        with self.stage_seconds.labels(stage.value).time():
+            yield
+
+    def _counter(self, name: str) -> Counter:
+        return self._touch(Counter(*self._arguments(SPECS[name]), registry=self.registry), name)
+
+    def _gauge(self, name: str) -> Gauge:
+        return self._touch(Gauge(*self._arguments(SPECS[name]), registry=self.registry), name)
+
+    def _histogram(self, name: str) -> Histogram:
+        spec = SPECS[name]
+        histogram = Histogram(
+            *self._arguments(spec), registry=self.registry, buckets=(*spec.buckets, float("inf"))
+        )
+        return self._touch(histogram, name)
+
+    @staticmethod
+    def _arguments(spec: MetricSpec) -> tuple[str, str, list[str]]:
+        return spec.name, spec.help, list(spec.labels)
+
+    @staticmethod
+    def _touch(metric: _MetricT, name: str) -> _MetricT:
+        # A series that exists from the start reads 0 and not "no data", and `rate` misses nothing.
+        values = list(SPECS[name].labels.values())
+        if len(values) == 1:
+            for value in values[0]:
+                metric.labels(value)
+        return metric

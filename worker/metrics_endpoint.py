@@ -1,0 +1,61 @@
+"""The Prometheus endpoint, and the page that documents what it serves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from prometheus_client import start_http_server
+
+from schemas.errors import SettingsError
+from schemas.settings import MetricsSettings
+from worker.metrics import OPEN_LABELS, SPECS, WorkerMetrics
+
+
+@contextmanager
+def serve_metrics(metrics: WorkerMetrics, settings: MetricsSettings) -> Iterator[int | None]:
+    """Serve the metrics at http://host:port/metrics while the block runs.
+
+    Yields:
+        The port, which differs from the setting where that is 0; None if the endpoint is off.
+
+    Raises:
+        SettingsError: the address cannot be bound.
+    """
+    if not settings.enabled:
+        yield None
+        return
+    try:
+        server, thread = start_http_server(settings.port, settings.host, metrics.registry)
+    except OSError as error:
+        raise SettingsError(
+            f"metrics.host, metrics.port: cannot listen on {settings.host}:{settings.port}: "
+            f"{error.strerror or error}; take a free port, or 0 for any, or metrics.enabled = false"
+        ) from error
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def metrics_reference() -> str:
+    """Return the metrics as Markdown: the content of docs/metrics.md."""
+    lines = [
+        "# Metrics",
+        "",
+        "What `innerloop worker` serves at `http://127.0.0.1:9464/metrics`, in Prometheus' format "
+        "(settings `metrics.host`, `metrics.port`, `metrics.enabled`). Written from "
+        "`worker/metrics.py`, which defines them; a test compares the two.",
+    ]
+    for spec in SPECS.values():
+        lines += ["", f"## `{spec.name}`", "", f"{spec.kind.__name__}. {spec.help}"]
+        if spec.labels:
+            lines.append("")
+        for label, values in spec.labels.items():
+            shown = ", ".join(f"`{value}`" for value in values) or OPEN_LABELS[label]
+            lines.append(f"- label `{label}`: {shown}")
+        if spec.buckets:
+            lines += ["", "Buckets: " + ", ".join(f"{bound:g}" for bound in spec.buckets) + "."]
+    return "\n".join(lines) + "\n"
