@@ -1,0 +1,1 @@
+"""Users' adapted state: in memory, and in the compacted `user-state` changelog."""

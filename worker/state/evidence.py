@@ -1,0 +1,53 @@
+"""Which events the model learns from, and on what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.clickstream import EventType
+
+NO_EVIDENCE = frozenset({EventType.IMPRESSION, EventType.REMOVE_FROM_CART})
+"""Types that do not say the user likes the item: counted and answered, never a support event."""
+
+NO_ITEM = -1
+"""Row of no item: the catalogue does not hold it, or the event tells nothing of it."""
+
+QUERY_CHARACTERS = 512
+"""Characters of a search query that are used: more than a text encoder's token limit holds, and a
+bound on the size of a user's state."""
+
+
+class ItemRows(Protocol):
+    """Where items stand in the catalogue."""
+
+    def row(self, item_id: str | None) -> int:
+        """Return the row of an item, `NO_ITEM` if the catalogue does not hold it."""
+        ...
+
+
+def evidence_row(kind: EventType, item_id: str | None, items: ItemRows) -> int:
+    """Return the row of the item that the event is evidence of liking, else `NO_ITEM`."""
+    return NO_ITEM if kind in NO_EVIDENCE or kind is EventType.SEARCH else items.row(item_id)
+
+
+def search_text(kind: EventType, query: str | None) -> str | None:
+    """Return the text that the event searches for; None if it is no search or a blank one."""
+    if kind is not EventType.SEARCH or query is None:
+        return None
+    return query[:QUERY_CHARACTERS].strip() or None
+
+
+def learns(rows: NDArray[np.int64], searches: Iterable[int]) -> NDArray[np.bool_]:
+    """Return which events, (n,), the model learns from.
+
+    Args:
+        rows: what `evidence_row` says of each, (n,).
+        searches: positions of the events with a `search_text`.
+    """
+    learning: NDArray[np.bool_] = rows != NO_ITEM
+    learning[list(searches)] = True
+    return learning
