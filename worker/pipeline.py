@@ -1,0 +1,102 @@
+"""What happens to a micro-batch between decoding and publishing: fold, encode, adapt, rank.
+
+No Kafka in here: events go in as columns, answers come out as columns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from schemas.settings import WorkerSettings
+from worker.catalogue import Catalogue
+from worker.metrics import NoStep, Stage, WorkerMetrics
+from worker.model.interface import AdaptationModel
+from worker.prequential import LivePrequential
+from worker.stages.adapt import Adapted, Steps, adapt
+from worker.stages.decode import EventColumns
+from worker.stages.encode import encode_targets
+from worker.stages.fold import FoldedBatch, fold
+from worker.stages.rank import Ranked, rank
+from worker.state.arena import ResidentUser, UserArena
+
+
+@dataclass(frozen=True)
+class Answers:
+    """A micro-batch after ranking: an entry for each event applied, in order."""
+
+    events: EventColumns
+    """All events, also those not applied: `batch.source` says which."""
+    batch: FoldedBatch
+    adapted: Adapted
+    ranked: Ranked
+
+    def changed_users(self) -> list[ResidentUser]:
+        """Return the users with an applied event, each once."""
+        return [self.batch.users[i] for i in self.batch.last_of_user()]
+
+
+class Pipeline:
+    """Applies events to users and ranks for them.
+
+    Args:
+        model: adapts and scores.
+        catalogue: what can be recommended.
+        arena: the users.
+        metrics: of the stages and of the outcome.
+        settings: of the worker.
+    """
+
+    def __init__(
+        self,
+        model: AdaptationModel,
+        catalogue: Catalogue,
+        arena: UserArena,
+        metrics: WorkerMetrics,
+        settings: WorkerSettings,
+    ) -> None:
+        self._model = model
+        self._catalogue = catalogue
+        self._arena = arena
+        self._metrics = metrics
+        self._top_k = settings.top_k
+        self._prequential = LivePrequential(model, catalogue, arena, metrics, settings.top_k)
+
+    def process(self, events: EventColumns) -> Answers:
+        """Apply the events in order and return an answer to each that was applied."""
+        metrics, catalogue, model = self._metrics, self._catalogue, self._model
+        with metrics.time(Stage.FOLD):
+            batch = fold(events, self._arena, catalogue)
+            self._prequential.recall_lists(batch)
+        with metrics.time(Stage.ENCODE):
+            targets = encode_targets(batch.rows, batch.searches, catalogue, model)
+        with metrics.time(Stage.ADAPT):
+            steps = Steps(batch.slots, batch.rounds, batch.learns, targets, batch.types, batch.gaps)
+            adapted = adapt(steps, self._arena, model)
+        with metrics.time(Stage.RANK):
+            ranked = rank(adapted.queries, batch.recent_rows, catalogue, self._top_k)
+            self._prequential.score(batch, ranked.rows)
+        self._count(events, batch, adapted)
+        return Answers(events, batch, adapted, ranked)
+
+    def _count(self, events: EventColumns, batch: FoldedBatch, adapted: Adapted) -> None:
+        metrics = self._metrics
+        for outcome, count in batch.outcomes.items():
+            metrics.records.labels(outcome.value).inc(count)
+        for cause, count in batch.without_step.items():
+            metrics.events_without_step.labels(cause.value).inc(count)
+        refused = int((batch.learns & ~adapted.stepped).sum())
+        if refused:
+            metrics.events_without_step.labels(NoStep.NOT_FINITE.value).inc(refused)
+        for i in batch.source:
+            metrics.events.labels(events.types[i].value).inc()
+        for before, after in zip(
+            adapted.loss_before[adapted.stepped].tolist(),
+            adapted.loss_after[adapted.stepped].tolist(),
+            strict=True,
+        ):
+            metrics.support_loss_before.observe(before)
+            metrics.support_loss_after.observe(after)
+        if len(batch):
+            metrics.batch_users.observe(len(batch.last_of_user()))
+            metrics.batch_rounds.observe(int(batch.rounds.max()) + 1)
+        metrics.users_resident.set(len(self._arena))

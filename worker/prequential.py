@@ -1,0 +1,125 @@
+"""Live prequential evaluation: was the item in what we last published for the user?
+
+Test, then learn: every event on a known item, of a type that is evidence of liking, is looked up in
+the list published after the user's event before it. Before a user's first event that is the list
+which a user without events would get. For a user whose state was restored the list is ranked again
+from that state: it is the one published, but for changes of the catalogue since.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from worker.catalogue import Catalogue
+from worker.events_seen import EVENTS_SEEN_LABELS, events_seen_bucket
+from worker.metrics import WorkerMetrics
+from worker.model.interface import AdaptationModel
+from worker.stages.fold import NONE_BEFORE, FoldedBatch
+from worker.stages.rank import rank
+from worker.state.arena import UserArena
+from worker.state.evidence import NO_ITEM
+
+
+class LivePrequential:
+    """Keeps the score of what was published, by how many events of the user came before.
+
+    Args:
+        model: ranks restored users and users without events.
+        catalogue: the items.
+        arena: remembers what was last published for whom.
+        metrics: where the score is kept.
+        top_k: length of a list.
+    """
+
+    def __init__(
+        self,
+        model: AdaptationModel,
+        catalogue: Catalogue,
+        arena: UserArena,
+        metrics: WorkerMetrics,
+        top_k: int,
+    ) -> None:
+        self._model = model
+        self._catalogue = catalogue
+        self._arena = arena
+        self._metrics = metrics
+        self._top_k = top_k
+        self._start_list: NDArray[np.int64] = np.full(top_k, NO_ITEM)
+        self._start_revision = -1
+
+    def recall_lists(self, batch: FoldedBatch) -> None:
+        """Rank again for users of the batch whose last list is not known.
+
+        To be called after `fold` and before `adapt`, while the arrays are those before the batch.
+        """
+        first = batch.previous == NONE_BEFORE
+        unknown = first & ~self._arena.published_known[batch.slots] & (batch.events_seen > 1)
+        slots = batch.slots[unknown]
+        if slots.size:
+            queries = self._model.queries(self._arena.gather(self._arena.to_device(slots)))
+            self._remember(slots, self._rank(queries))
+
+    def score(self, batch: FoldedBatch, published: NDArray[np.int64]) -> None:
+        """Score the batch's events and remember the lists that answer them.
+
+        Args:
+            batch: the events applied.
+            published: catalogue rows of the list that answers each event, (n, k).
+        """
+        scored = np.flatnonzero(batch.rows != NO_ITEM)
+        if scored.size:
+            lists = self._lists_before(batch, published)[scored]
+            self._count(batch.rows[scored], lists, batch.events_seen[scored] - 1)
+        last = batch.last_of_user()
+        self._remember(batch.slots[last], published[last])
+
+    def _lists_before(self, batch: FoldedBatch, published: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the list that stood before each event, (n, k)."""
+        lists = self._arena.published_rows[batch.slots].astype(np.int64)
+        again = batch.previous != NONE_BEFORE
+        lists[again] = published[batch.previous[again]]
+        lists[batch.events_seen == 1] = self._list_without_events()
+        return lists
+
+    def _list_without_events(self) -> NDArray[np.int64]:
+        if self._start_revision != self._catalogue.revision:
+            self._start_list = self._rank(self._model.queries(self._model.start(1)))[0]
+            self._start_revision = self._catalogue.revision
+        return self._start_list
+
+    def _rank(self, queries: Tensor) -> NDArray[np.int64]:
+        nothing_recent = np.full((len(queries), 1), NO_ITEM, np.int32)
+        return rank(queries, nothing_recent, self._catalogue, self._top_k).rows
+
+    def _remember(self, slots: NDArray[np.int64], rows: NDArray[np.int64]) -> None:
+        self._arena.published_rows[slots] = rows
+        self._arena.published_known[slots] = True
+
+    def _count(
+        self,
+        targets: NDArray[np.int64],
+        lists: NDArray[np.int64],
+        seen_before: NDArray[np.int64],
+    ) -> None:
+        found = lists == targets[:, None]
+        hits = found.any(axis=1)
+        reciprocal = hits / (1.0 + found.argmax(axis=1))
+        popular = np.isin(targets, self._popular_rows())
+        buckets = events_seen_bucket(seen_before)
+        metrics = self._metrics
+        for counter, values in (
+            (metrics.prequential_events, np.ones(len(targets))),
+            (metrics.prequential_hits, hits),
+            (metrics.prequential_reciprocal_rank, reciprocal),
+            (metrics.prequential_popularity_hits, popular),
+        ):
+            sums = np.bincount(buckets, weights=values, minlength=len(EVENTS_SEEN_LABELS))
+            for label, total in zip(EVENTS_SEEN_LABELS, sums, strict=True):
+                if total:
+                    counter.labels(label).inc(float(total))
+
+    def _popular_rows(self) -> list[int]:
+        popular = self._model.popular_items[: self._top_k]
+        return [row for item in popular if (row := self._catalogue.row(item)) != NO_ITEM]

@@ -1,0 +1,185 @@
+"""Fold: events into what is known of their users, and what the model has to do for each."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.clickstream import EVENT_TYPE_INDEX, EventType
+from schemas.user_state import SupportEvent
+from worker.metrics import NoStep, Outcome
+from worker.stages.decode import EventColumns
+from worker.state.arena import NEVER, ResidentUser, UserArena
+from worker.state.evidence import (
+    NO_EVIDENCE,
+    NO_ITEM,
+    QUERY_CHARACTERS,
+    ItemRows,
+    evidence_row,
+    learns,
+    search_text,
+)
+
+NONE_BEFORE = -1
+NO_GAP = -1.0
+
+
+@dataclass(frozen=True)
+class FoldedBatch:
+    """The events applied, n of them; a column holds one entry an event, in order."""
+
+    source: NDArray[np.int64]
+    """Position in the `EventColumns`."""
+    users: list[ResidentUser]
+    slots: NDArray[np.int64]
+    types: NDArray[np.int64]
+    """Rows of `EVENT_TYPE_INDEX`."""
+    gaps: NDArray[np.float32]
+    """Seconds since the last event that the model learned from; −1 if there was none."""
+    rows: NDArray[np.int64]
+    """Catalogue row of the item liked, or `NO_ITEM`."""
+    searches: dict[int, str]
+    """Position → text searched for."""
+    rounds: NDArray[np.int64]
+    """How many events of the same user come before in this batch."""
+    previous: NDArray[np.int64]
+    """Position of the one before, or `NONE_BEFORE`."""
+    events_seen: NDArray[np.int64]
+    """The user's events up to this one, this one included."""
+    recent_rows: NDArray[np.int32]
+    """Catalogue rows of the user's recent items, this one included, (n, r); else `NO_ITEM`."""
+    outcomes: Counter[Outcome]
+    without_step: Counter[NoStep]
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    @property
+    def learns(self) -> NDArray[np.bool_]:
+        """Whether the event is one to adapt on, (n,)."""
+        return learns(self.rows, self.searches)
+
+    def last_of_user(self) -> NDArray[np.int64]:
+        """Return the position of the last event of each user, in order."""
+        last = np.ones(len(self), np.bool_)
+        last[self.previous[self.previous != NONE_BEFORE]] = False
+        return np.flatnonzero(last)
+
+
+def fold(events: EventColumns, arena: UserArena, items: ItemRows) -> FoldedBatch:
+    """Apply events to their users' records, in order; copies and those applied before are left out.
+
+    The arrays of the users are not touched: that is the stage `adapt`. Users not seen before get a
+    slot.
+    """
+    _admit_new(events, arena)
+    folding = _Folding(arena, items)
+    for position in range(len(events)):
+        folding.add(events, position)
+    return folding.batch()
+
+
+def gap_seconds(time: int, last_time: int) -> float:
+    """Return the seconds since the last event, 0 if time ran backwards, `NO_GAP` if it is first."""
+    return NO_GAP if last_time == NEVER else max(0, time - last_time) / 1000.0
+
+
+def _admit_new(events: EventColumns, arena: UserArena) -> None:
+    new = {
+        user_id: partition
+        for user_id, partition in zip(events.user_ids, events.partitions, strict=True)
+        if arena.get(user_id) is None
+    }
+    if new:
+        arena.admit_all(list(new.items()))
+
+
+class _Folding:
+    """Collects the columns of a `FoldedBatch`."""
+
+    def __init__(self, arena: UserArena, items: ItemRows) -> None:
+        self._arena = arena
+        self._items = items
+        self._latest: dict[int, int] = {}  # slot → position of the user's latest event here
+        self._source: list[int] = []
+        self._users: list[ResidentUser] = []
+        self._types: list[int] = []
+        self._gaps: list[float] = []
+        self._rows: list[int] = []
+        self._searches: dict[int, str] = {}
+        self._rounds: list[int] = []
+        self._previous: list[int] = []
+        self._events_seen: list[int] = []
+        self._recent: list[NDArray[np.int32]] = []
+        self._outcomes: Counter[Outcome] = Counter()
+        self._without_step: Counter[NoStep] = Counter()
+
+    def add(self, events: EventColumns, i: int) -> None:
+        user = self._arena.get(events.user_ids[i])
+        assert user is not None  # admitted before
+        partition, offset = events.partitions[i], events.offsets[i]
+        if partition == user.partition and offset <= user.offset:
+            self._outcomes[Outcome.ALREADY_APPLIED] += 1
+            return
+        if events.event_ids[i] in user.recent:
+            self._outcomes[Outcome.DUPLICATE] += 1
+            return
+        self._outcomes[Outcome.APPLIED] += 1
+        user.partition, user.offset = partition, offset
+        user.events_seen += 1
+        self._apply(user, events, i)
+
+    def _apply(self, user: ResidentUser, events: EventColumns, i: int) -> None:
+        kind, item_id, query, time = (
+            events.types[i],
+            events.item_ids[i],
+            events.queries[i],
+            events.times[i],
+        )
+        position = len(self._users)
+        row = evidence_row(kind, item_id, self._items)
+        text = search_text(kind, query)
+        self._gaps.append(gap_seconds(time, user.last_time))
+        if row != NO_ITEM or text is not None:
+            user.last_time = max(user.last_time, time)
+        else:
+            tells_nothing = kind in NO_EVIDENCE or kind is EventType.SEARCH
+            self._without_step[NoStep.NO_EVIDENCE if tells_nothing else NoStep.UNKNOWN_ITEM] += 1
+        if text is not None:
+            self._searches[position] = text
+        kept_query = None if query is None else query[:QUERY_CHARACTERS]
+        support = SupportEvent(events.event_ids[i], kind, time, item_id, kept_query)
+        self._arena.remember(user, support, row)
+        before = self._latest.get(user.slot, NONE_BEFORE)
+        self._latest[user.slot] = position
+        self._rounds.append(0 if before == NONE_BEFORE else self._rounds[before] + 1)
+        self._previous.append(before)
+        self._source.append(i)
+        self._users.append(user)
+        self._types.append(EVENT_TYPE_INDEX[kind])
+        self._rows.append(row)
+        self._events_seen.append(user.events_seen)
+        self._recent.append(self._arena.recent_rows[user.slot].copy())
+
+    def batch(self) -> FoldedBatch:
+        width = self._arena.recent_rows.shape[1]
+        return FoldedBatch(
+            source=np.array(self._source, np.int64),
+            users=self._users,
+            slots=np.array([user.slot for user in self._users], np.int64),
+            types=np.array(self._types, np.int64),
+            gaps=np.array(self._gaps, np.float32),
+            rows=np.array(self._rows, np.int64),
+            searches=self._searches,
+            rounds=np.array(self._rounds, np.int64),
+            previous=np.array(self._previous, np.int64),
+            events_seen=np.array(self._events_seen, np.int64),
+            recent_rows=(
+                np.stack(self._recent) if self._recent else np.empty((0, width), np.int32)
+            ),
+            outcomes=self._outcomes,
+            without_step=self._without_step,
+        )

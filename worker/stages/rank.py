@@ -1,0 +1,119 @@
+"""Rank: the best items of the whole catalogue for each query, and which recent item explains each.
+
+Exact: every query against every item, in chunks that bound the memory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from worker.catalogue import Catalogue
+from worker.state.evidence import NO_ITEM
+
+_CHUNK_ELEMENTS = 1 << 24
+"""Elements of the largest intermediate array: 64 MiB of float32."""
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """The best items for n queries, best first; shorter lists are filled up with `NO_ITEM`."""
+
+    rows: NDArray[np.int64]
+    """Catalogue rows, (n, k)."""
+    scores: NDArray[np.float32]
+    """Inner products with the query, (n, k); −∞ where there is no item."""
+    reasons: NDArray[np.int64]
+    """Row of the most similar of the user's recent items, (n, k), or `NO_ITEM`."""
+
+
+def rank(queries: Tensor, recent_rows: NDArray[np.int32], catalogue: Catalogue, k: int) -> Ranked:
+    """Rank the available items for queries (n, dim) of users with recent items (n, r)."""
+    widest = max(len(catalogue.vectors), recent_rows.shape[1] * queries.shape[1])
+    chunk = max(1, _CHUNK_ELEMENTS // widest)
+    parts = []
+    with torch.inference_mode():
+        for start in range(0, len(queries), chunk):
+            part = slice(start, start + chunk)
+            scores, rows = top_items(queries[part], catalogue.vectors, catalogue.unavailable, k)
+            recent = torch.from_numpy(recent_rows[part]).to(queries.device, torch.int64)
+            reasons = _most_similar(rows, recent, catalogue.vectors)
+            parts.append((rows.cpu().numpy(), scores.cpu().numpy(), reasons.cpu().numpy()))
+    if not parts:
+        empty = np.empty((0, k), np.int64)
+        return Ranked(empty, empty.astype(np.float32), empty)
+    rows_, scores_, reasons_ = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    return Ranked(rows_, scores_, reasons_)
+
+
+def top_items(
+    queries: Tensor, vectors: Tensor, unavailable: Tensor | None, k: int
+) -> tuple[Tensor, Tensor]:
+    """Return scores and rows, both (n, k), of the best items, best first.
+
+    Among equal scores the lower row comes first, also across the end of the list: items with the
+    same text have the same vector, and which of them is listed must not depend on the batch.
+
+    Args:
+        queries: (n, dim).
+        vectors: item vectors by row, (items, dim).
+        unavailable: true for rows to leave out, (items,); None for none.
+        k: length of the lists; those that cannot be filled end in −∞ and `NO_ITEM`.
+    """
+    items = len(vectors)
+    scores = queries @ vectors.T
+    if unavailable is not None:
+        scores.masked_fill_(unavailable, -torch.inf)
+    # One more than asked for: it tells whether the end of the list cuts through equal scores.
+    values, rows = torch.topk(scores, min(k + 1, items), dim=1)
+    if items > k:
+        _fill_cut_ties(scores, values, rows, k)
+        values, rows = values[:, :k], rows[:, :k]
+    values, rows = _order_ties(values, rows)
+    rows = rows.masked_fill(values == -torch.inf, NO_ITEM)
+    missing = k - values.shape[1]
+    if missing > 0:
+        values = torch.nn.functional.pad(values, (0, missing), value=-torch.inf)
+        rows = torch.nn.functional.pad(rows, (0, missing), value=NO_ITEM)
+    return values, rows
+
+
+def _fill_cut_ties(scores: Tensor, values: Tensor, rows: Tensor, k: int) -> None:
+    """Where the k-th and the next score are equal, take the lowest rows of that score instead."""
+    threshold = values[:, k - 1]
+    cut = torch.nonzero(threshold == values[:, k]).squeeze(1)
+    if not len(cut):
+        return
+    items = scores.shape[1]
+    tied = scores[cut] == threshold[cut].unsqueeze(1)
+    descending = torch.arange(items, 0, -1, device=scores.device, dtype=torch.int32)
+    lowest = items - torch.topk(torch.where(tied, descending, 0), k, dim=1).values.long()
+    # Entries above the threshold stay; the tied ones, at the end, are replaced in ascending order.
+    above = (values[cut, :k] > threshold[cut].unsqueeze(1)).sum(dim=1, keepdim=True)
+    place = torch.arange(k, device=scores.device).unsqueeze(0) - above
+    chosen = lowest.gather(1, place.clamp(min=0))
+    rows[cut, :k] = torch.where(place >= 0, chosen, rows[cut, :k])
+
+
+def _order_ties(values: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    by_row = torch.argsort(rows, dim=1)
+    values, rows = values.gather(1, by_row), rows.gather(1, by_row)
+    values, by_score = torch.sort(values, dim=1, descending=True, stable=True)
+    return values, rows.gather(1, by_score)
+
+
+def _most_similar(rows: Tensor, recent: Tensor, vectors: Tensor) -> Tensor:
+    """Return for each item of rows (n, k) the closest of the recent rows (n, r), (n, k)."""
+    if not len(vectors):
+        return rows
+    listed = vectors[rows.clamp(min=0)]
+    known = vectors[recent.clamp(min=0)]
+    similarity = torch.einsum("nkd,nrd->nkr", listed, known)
+    similarity = similarity.masked_fill((recent == NO_ITEM).unsqueeze(1), -torch.inf)
+    best, place = similarity.max(dim=2)
+    closest = recent.gather(1, place)
+    return closest.masked_fill((best == -torch.inf) | (rows == NO_ITEM), NO_ITEM)
