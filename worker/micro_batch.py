@@ -1,0 +1,147 @@
+"""One micro-batch from records to committed offsets, in the order that makes a crash harmless.
+
+1. Recommendations and dead letters are published and acknowledged.
+2. Then the changed users' states, each with the partition and offset of its last event.
+3. Then the offsets are committed.
+
+Killed before 2 is acknowledged for a user, the worker reads the user's records again, starts from
+the state before them and repeats the same answers under the same ids. Killed after it, the offset
+in the state tells that the records were applied, and they are skipped.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from confluent_kafka import Message
+
+from worker.metrics import Outcome, Stage, WorkerMetrics
+from worker.outputs import OutgoingRecord, RecommendationWriter, dead_letter_record
+from worker.pipeline import Answers, Pipeline
+from worker.stages.decode import NO_TIMESTAMP, Decoded, Decoder, position
+from worker.state.arena import UserArena
+from worker.state.changelog import encode_states
+
+
+def wall_clock_ms() -> int:
+    """Return the time, milliseconds since the epoch."""
+    return time.time_ns() // 1_000_000
+
+
+class RecordSink(Protocol):
+    """Where records go: `worker.stages.publish.Publisher`."""
+
+    def publish(self, records: Sequence[OutgoingRecord]) -> None:
+        """Produce records; return when all are acknowledged, raise when one is not."""
+        ...
+
+
+class OffsetSink(Protocol):
+    """Where offsets go: `worker.stages.commit.Committer`."""
+
+    def commit(self, next_offsets: Mapping[int, int]) -> None:
+        """Commit by partition the offset of the next record to process."""
+        ...
+
+
+class BatchProcessor:
+    """Processes micro-batches.
+
+    Args:
+        decoder: stage decode.
+        pipeline: the stages fold, encode, adapt and rank.
+        writer: makes recommendations of the answers.
+        records: stage publish.
+        offsets: stage commit.
+        arena: the users, for their state records.
+        metrics: of the batch.
+        model_version: of the bundle.
+        state_topic: full name of `user-state`.
+        dead_letter_topic: full name of `clickstream.dlq`.
+        now_ms: the clock, milliseconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        *,
+        decoder: Decoder,
+        pipeline: Pipeline,
+        writer: RecommendationWriter,
+        records: RecordSink,
+        offsets: OffsetSink,
+        arena: UserArena,
+        metrics: WorkerMetrics,
+        model_version: str,
+        state_topic: str,
+        dead_letter_topic: str,
+        now_ms: Callable[[], int] = wall_clock_ms,
+    ) -> None:
+        self._decoder = decoder
+        self._pipeline = pipeline
+        self._writer = writer
+        self._records = records
+        self._offsets = offsets
+        self._arena = arena
+        self._metrics = metrics
+        self._model_version = model_version
+        self._state_topic = state_topic
+        self._dead_letter_topic = dead_letter_topic
+        self._now_ms = now_ms
+
+    def process(self, messages: Sequence[Message]) -> None:
+        """Process records of `clickstream`, in the order given.
+
+        Raises:
+            PublishError: an output was not acknowledged; nothing is committed.
+            BrokerError: the offsets could not be committed.
+        """
+        metrics = self._metrics
+        metrics.batch_records.observe(len(messages))
+        with metrics.time(Stage.DECODE):
+            decoded = self._decoder.decode(messages)
+        answers = self._pipeline.process(decoded.events)
+        with metrics.time(Stage.PUBLISH):
+            self._publish(decoded, answers)
+        with metrics.time(Stage.COMMIT):
+            self._offsets.commit(next_offsets(messages))
+
+    def _publish(self, decoded: Decoded, answers: Answers) -> None:
+        dead = [
+            dead_letter_record(letter, self._dead_letter_topic) for letter in decoded.dead_letters
+        ]
+        self._records.publish([*self._writer.records(answers), *dead])
+        self._count(decoded, answers)
+        self._records.publish(self._state_records(answers))
+
+    def _state_records(self, answers: Answers) -> list[OutgoingRecord]:
+        users = answers.changed_users()
+        values = encode_states(users, self._arena, self._model_version)
+        return [
+            OutgoingRecord(self._state_topic, user.partition, user.user_id.encode(), value)
+            for user, value in zip(users, values, strict=True)
+        ]
+
+    def _count(self, decoded: Decoded, answers: Answers) -> None:
+        metrics, now = self._metrics, self._now_ms()
+        for source in answers.batch.source:
+            recorded = decoded.events.record_times[source]
+            if recorded != NO_TIMESTAMP:
+                metrics.latency_seconds.observe(max(0, now - recorded) / 1000.0)
+        for letter in decoded.dead_letters:
+            metrics.dead_letters.labels(letter.reason.value).inc()
+        for outcome, count in (
+            (Outcome.DEAD_LETTER, len(decoded.dead_letters)),
+            (Outcome.NO_CONSENT, decoded.without_consent),
+        ):
+            metrics.records.labels(outcome.value).inc(count)
+
+
+def next_offsets(messages: Sequence[Message]) -> dict[int, int]:
+    """Return by partition the offset after the last of these records."""
+    offsets: dict[int, int] = {}
+    for message in messages:
+        partition, offset = position(message)
+        offsets[partition] = offset + 1
+    return offsets

@@ -1,0 +1,83 @@
+"""Commit: store how far `clickstream` is processed, and tell how far behind that is."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from schemas.errors import BrokerError
+from worker.metrics import WorkerMetrics
+
+_LOG = logging.getLogger(__name__)
+
+_REBALANCING = frozenset(
+    {
+        KafkaError.REBALANCE_IN_PROGRESS,
+        KafkaError.ILLEGAL_GENERATION,
+        KafkaError.UNKNOWN_MEMBER_ID,
+        KafkaError._ASSIGNMENT_LOST,
+        KafkaError.STALE_MEMBER_EPOCH,
+    }
+)
+
+
+class Committer:
+    """Commits offsets of `clickstream`, synchronously.
+
+    Args:
+        consumer: the member of the worker's group.
+        topic: full name of `clickstream`.
+        metrics: where failures and lag are counted.
+    """
+
+    def __init__(self, consumer: Consumer, topic: str, metrics: WorkerMetrics) -> None:
+        self._consumer = consumer
+        self._topic = topic
+        self._metrics = metrics
+
+    def commit(self, next_offsets: Mapping[int, int]) -> None:
+        """Commit by partition the offset of the next record to process.
+
+        A commit that fails because the group is rebalancing is counted and left at that: whoever
+        gets the partition reads those records again and finds them in the users' states.
+
+        Raises:
+            BrokerError: it fails for any other reason.
+        """
+        if not next_offsets:
+            return
+        offsets = [
+            TopicPartition(self._topic, partition, offset)
+            for partition, offset in next_offsets.items()
+        ]
+        try:
+            committed = self._consumer.commit(offsets=offsets, asynchronous=False)
+        except KafkaException as error:
+            self._refused(error.args[0])
+            return
+        for partition in committed or ():
+            if partition.error is not None:
+                self._refused(partition.error)
+                return
+
+    def report_lag(self, partitions: Iterable[int]) -> None:
+        """Set the lag of partitions from what the latest fetch said of their ends; asks nobody."""
+        for number in partitions:
+            partition = TopicPartition(self._topic, number)
+            end = self._consumer.get_watermark_offsets(partition, cached=True)[1]
+            position = self._consumer.position([partition])[0].offset
+            if end >= 0 and position >= 0:
+                self._metrics.consumer_lag.labels(str(number)).set(max(0, end - position))
+
+    def forget_lag(self, partitions: Iterable[int]) -> None:
+        """Drop the lag of partitions that are someone else's now."""
+        for number in partitions:
+            self._metrics.consumer_lag.remove(str(number))
+
+    def _refused(self, error: KafkaError) -> None:
+        if error.code() not in _REBALANCING:
+            raise BrokerError(f"offsets of {self._topic} cannot be committed: {error.str()}")
+        self._metrics.commit_failures.inc()
+        _LOG.warning("offsets are not committed, the group is rebalancing: %s", error.str())

@@ -1,0 +1,146 @@
+"""Poll: records of the partitions that the group gave us, once their users are in memory."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+
+from schemas.errors import BrokerError
+from worker.metrics import Rebalance
+
+_LOG = logging.getLogger(__name__)
+
+_IDLE_WAIT_S = 0.25
+"""How long to wait for the first record: bounds how long a request to stop goes unnoticed."""
+
+_HOPELESS = frozenset(
+    {
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError._AUTHENTICATION,
+        KafkaError._AUTO_OFFSET_RESET,
+    }
+)
+
+AssignmentChanged = Callable[[list[int], Rebalance], None]
+"""Called with partitions that came or went, while no micro-batch is under way."""
+
+
+class Poller:
+    """The worker's membership in its consumer group.
+
+    A partition that is assigned is paused until `ready` names it. Records of it that had been
+    fetched before the pause are kept back, in order.
+
+    Args:
+        consumer: subscribed to `topic` by this object.
+        topic: full name of `clickstream`.
+        batch_events: most records in a micro-batch.
+        wait_s: longest wait for a micro-batch to fill once it has its first record, seconds.
+        changed: told of partitions that come and go.
+    """
+
+    def __init__(
+        self,
+        consumer: Consumer,
+        *,
+        topic: str,
+        batch_events: int,
+        wait_s: float,
+        changed: AssignmentChanged,
+    ) -> None:
+        self._consumer = consumer
+        self._topic = topic
+        self._batch_events = batch_events
+        self._wait_s = wait_s
+        self._changed = changed
+        self._ready: set[int] = set()
+        self._not_ready: dict[int, list[Message]] = {}
+        self._to_pause: set[int] = set()
+        self._released: list[Message] = []
+
+    @property
+    def partitions(self) -> frozenset[int]:
+        """Partitions whose records are being handed out."""
+        return frozenset(self._ready)
+
+    def subscribe(self) -> None:
+        """Join the group."""
+        self._consumer.subscribe(
+            [self._topic],
+            on_assign=lambda _, partitions: self._assigned(partitions),
+            on_revoke=lambda _, partitions: self._gone(partitions, Rebalance.REVOKED),
+            on_lost=lambda _, partitions: self._gone(partitions, Rebalance.LOST),
+        )
+
+    def poll(self, *, wait: bool = True) -> list[Message]:
+        """Return the records of the next micro-batch; none if none comes soon.
+
+        Args:
+            wait: wait a quarter of a second for a first record, rather than not at all.
+
+        Raises:
+            BrokerError: the topic cannot be read, now or later.
+        """
+        messages = self._consume(_IDLE_WAIT_S if wait and not self._released else 0.0)
+        self._pause_new()
+        usable, self._released = self._released, []
+        usable += [message for message in messages if self._is_usable(message)]
+        return usable
+
+    def ready(self, partitions: Iterable[int]) -> None:
+        """Let records of assigned partitions through from now on."""
+        resumed = [partition for partition in partitions if partition in self._not_ready]
+        for partition in resumed:
+            self._released += self._not_ready.pop(partition)
+            self._ready.add(partition)
+        self._consumer.resume([TopicPartition(self._topic, partition) for partition in resumed])
+
+    def _consume(self, idle_wait_s: float) -> list[Message]:
+        first = self._consumer.consume(1, idle_wait_s)
+        if not first or self._batch_events == 1:
+            return first
+        return first + self._consumer.consume(self._batch_events - 1, self._wait_s)
+
+    def _is_usable(self, message: Message) -> bool:
+        error = message.error()
+        if error is not None:
+            self._check(error)
+            return False
+        partition = message.partition()
+        if partition in self._ready:
+            return True
+        if partition in self._not_ready:
+            self._not_ready[partition].append(message)
+        return False  # else: fetched before the partition went to another worker
+
+    def _check(self, error: KafkaError) -> None:
+        if error.code() == KafkaError._PARTITION_EOF:
+            return
+        if error.fatal() or error.code() in _HOPELESS:
+            raise BrokerError(f"{self._topic} cannot be read: {error.str()}")
+        _LOG.warning("reading %s: %s", self._topic, error.str())
+
+    def _pause_new(self) -> None:
+        if self._to_pause:
+            self._consumer.pause([TopicPartition(self._topic, n) for n in self._to_pause])
+            self._to_pause.clear()
+
+    def _assigned(self, partitions: list[TopicPartition]) -> None:
+        numbers = [partition.partition for partition in partitions]
+        for number in numbers:
+            self._not_ready[number] = []
+        self._to_pause.update(numbers)
+        self._changed(numbers, Rebalance.ASSIGNED)
+
+    def _gone(self, partitions: list[TopicPartition], how: Rebalance) -> None:
+        numbers = [partition.partition for partition in partitions]
+        for number in numbers:
+            self._ready.discard(number)
+            self._not_ready.pop(number, None)
+            self._to_pause.discard(number)
+        self._released = [m for m in self._released if m.partition() not in numbers]
+        self._changed(numbers, how)

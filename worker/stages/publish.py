@@ -1,0 +1,101 @@
+"""Publish: produce records and wait until the brokers have acknowledged every one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from schemas.errors import BrokerError
+from worker.outputs import OutgoingRecord
+
+_LOG = logging.getLogger(__name__)
+_POLL_S = 0.1
+
+
+class PublishError(BrokerError):
+    """The brokers did not take a record: nothing may be committed."""
+
+
+class Publisher:
+    """Produces records in batches.
+
+    Args:
+        producer: an idempotent one, used by nobody else.
+    """
+
+    def __init__(self, producer: Producer) -> None:
+        self._producer = producer
+        self._failure: tuple[str, KafkaError] | None = None
+        self._too_large: list[OutgoingRecord] = []
+
+    def publish(self, records: Sequence[OutgoingRecord]) -> None:
+        """Produce records; blocks until all are acknowledged.
+
+        A record that is too large for its topic is produced again without its value, if it says how
+        that is done.
+
+        Raises:
+            PublishError: a record was not acknowledged. Others of the batch may have been.
+        """
+        self._failure = None
+        self._send(records)
+        if self._too_large:
+            again = [record.without_value() for record in self._too_large if record.without_value]
+            self._too_large = []
+            _LOG.warning("%d dead letters are too large for their topic", len(again))
+            self._send(again)
+
+    def _send(self, records: Sequence[OutgoingRecord]) -> None:
+        for record in records:
+            self._produce(record)
+        # Every record is acknowledged or has failed when its message.timeout.ms is over.
+        while self._producer.flush(_POLL_S):
+            self._raise_failure()
+        self._raise_failure()
+
+    def _produce(self, record: OutgoingRecord) -> None:
+        while True:
+            try:
+                self._producer.produce(
+                    record.topic,
+                    key=record.key,
+                    value=record.value,
+                    partition=record.partition,
+                    headers=record.headers,
+                    on_delivery=self._callback(record),
+                )
+            except BufferError:  # the local queue is full; deliveries make room
+                self._producer.poll(_POLL_S)
+                self._raise_failure()
+            except KafkaException as error:
+                self._delivered(record, error.args[0])
+                return
+            else:
+                return
+
+    def _callback(self, record: OutgoingRecord) -> Callable[[KafkaError | None, Message], None]:
+        if record.without_value is None:
+            return self._on_delivery
+        return lambda error, _message: self._delivered(record, error)
+
+    def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
+        if error is not None:
+            self._failure = (message.topic() or "", error)
+
+    def _delivered(self, record: OutgoingRecord, error: KafkaError | None) -> None:
+        if error is None:
+            return
+        if error.code() == KafkaError.MSG_SIZE_TOO_LARGE and record.without_value is not None:
+            self._too_large.append(record)
+        else:
+            self._failure = (record.topic, error)
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            topic, error = self._failure
+            raise PublishError(
+                f"the brokers did not take a record for topic {topic}: {error.str()}; nothing of "
+                "this micro-batch is committed, so a restart takes it up again"
+            )

@@ -1,0 +1,111 @@
+"""Reading partitions from their beginning to their end, and on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+
+from schemas.errors import BrokerError
+
+_LOG = logging.getLogger(__name__)
+
+
+class PartitionReader:
+    """Reads partitions of one topic whole; knows which it has read to their end.
+
+    Args:
+        consumer: in no group, with `enable.partition.eof`; used by nobody else.
+        topic: full name.
+    """
+
+    def __init__(self, consumer: Consumer, topic: str) -> None:
+        self._consumer = consumer
+        self._topic = topic
+        self._behind: set[int] = set()
+        self._at_end: set[int] = set()
+
+    @property
+    def behind(self) -> frozenset[int]:
+        """Partitions that may hold records not read yet."""
+        return frozenset(self._behind)
+
+    def add(self, partitions: Iterable[int]) -> None:
+        """Read these partitions too, from their beginning."""
+        numbers = set(partitions) - self._behind - self._at_end
+        if numbers:
+            self._behind |= numbers
+            self._consumer.incremental_assign(
+                [TopicPartition(self._topic, number, OFFSET_BEGINNING) for number in numbers]
+            )
+
+    def remove(self, partitions: Iterable[int]) -> None:
+        """Stop reading these partitions."""
+        numbers = set(partitions) & (self._behind | self._at_end)
+        if numbers:
+            self._behind -= numbers
+            self._at_end -= numbers
+            self._consumer.incremental_unassign(
+                [TopicPartition(self._topic, number) for number in numbers]
+            )
+
+    def read(self, most: int, wait_s: float) -> list[Message]:
+        """Return up to `most` records; fewer, or none, when `wait_s` is over.
+
+        Raises:
+            BrokerError: the topic cannot be read.
+        """
+        records = []
+        for message in self._consumer.consume(most, wait_s):
+            number = message.partition()
+            error = message.error()
+            if number not in self._behind and number not in self._at_end:
+                self._check(error)
+            elif error is None:
+                records.append(message)
+                self._move(number, at_end=False)
+            elif error.code() == KafkaError._PARTITION_EOF:
+                self._move(number, at_end=True)
+            else:
+                self._check(error)
+        return records
+
+    def close(self) -> None:
+        """Close the consumer."""
+        self._consumer.close()
+
+    def end_offset(self, topic: str, partition: int, timeout_s: float) -> int:
+        """Return the offset of the next record to be produced to a partition of any topic.
+
+        Raises:
+            BrokerError: the brokers do not tell.
+        """
+        try:
+            offsets = self._consumer.get_watermark_offsets(
+                TopicPartition(topic, partition), timeout=timeout_s
+            )
+        except KafkaException as error:
+            raise BrokerError(
+                f"the brokers do not tell the end of {topic}-{partition}: {error.args[0].str()}"
+            ) from error
+        return int(offsets[1])
+
+    def _move(self, number: int, *, at_end: bool) -> None:
+        to, other = (self._at_end, self._behind) if at_end else (self._behind, self._at_end)
+        other.discard(number)
+        to.add(number)
+
+    def _check(self, error: KafkaError | None) -> None:
+        if error is None or error.code() == KafkaError._PARTITION_EOF:
+            return
+        if error.fatal() or not error.retriable():
+            raise BrokerError(f"{self._topic} cannot be read: {error.str()}")
+        _LOG.warning("reading %s: %s", self._topic, error.str())
