@@ -11,6 +11,7 @@ from worker.cli.broker import broker_app
 from worker.cli.evaluate import evaluate
 from worker.cli.export_encoder import export_encoder
 from worker.cli.replay import replay
+from worker.cli.run import run_worker
 from worker.cli.schemas import write_schemas, write_settings
 from worker.cli.topics import topics_app
 from worker.cli.train import train
@@ -25,6 +26,7 @@ app = typer.Typer(
 )
 app.command()(train)
 app.command()(evaluate)
+app.command("worker")(run_worker)
 app.command()(replay)
 app.command()(export_encoder)
 app.command("schemas")(write_schemas)

@@ -1,0 +1,93 @@
+"""`innerloop worker`: serve a bundle on the stream, until told to stop."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from schemas.errors import SettingsError
+from worker.cli.options import (
+    BootstrapServersOption,
+    ConfigOption,
+    PropertyOption,
+    settings_from,
+)
+
+_LOG = logging.getLogger(__name__)
+
+
+def run_worker(
+    *,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(help="Model bundle to serve (setting worker.bundle).", show_default=False),
+    ] = None,
+    group_id: Annotated[
+        str | None,
+        typer.Option(help="Consumer group (setting worker.group_id).", show_default=False),
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(help="auto, cpu or cuda (setting worker.device).", show_default=False),
+    ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(min=1, help="CPU threads (setting worker.threads).", show_default=False),
+    ] = None,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(
+            help="Port of the Prometheus endpoint, 0 for any (setting metrics.port).",
+            show_default=False,
+        ),
+    ] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False,
+    config: ConfigOption = None,
+    bootstrap_servers: BootstrapServersOption = None,
+    properties: PropertyOption = None,
+) -> None:
+    """Answer every event of `clickstream` with the adapted recommendations of its user.
+
+    Run several: they share the partitions. SIGTERM or Ctrl-C finishes the micro-batch under way,
+    commits it and leaves the group.
+    """
+    settings = settings_from(
+        config,
+        bootstrap_servers,
+        properties,
+        worker={"bundle": bundle, "group_id": group_id, "device": device, "threads": threads},
+        metrics={"port": metrics_port},
+    )
+    if settings.worker.bundle is None:
+        raise SettingsError(
+            "worker.bundle is not set; name a bundle with --bundle, `innerloop train` makes one"
+        )
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+
+    import torch
+
+    from worker.model.serving import ServingModel
+    from worker.service import WorkerService
+
+    if settings.worker.threads is not None:
+        torch.set_num_threads(settings.worker.threads)
+    model = ServingModel.load(
+        settings.worker.bundle, settings.worker.device, threads=settings.worker.threads
+    )
+    _LOG.info("model %s on %s", model.version, model.device)
+    service = WorkerService(settings, model)
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        service.stop()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    service.run()
