@@ -1,0 +1,166 @@
+"""The worker without Kafka: messages made by hand, records and offsets collected in a list."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+from confluent_kafka import Message
+from fake_model import FakeModel
+
+from schemas.catalog import CatalogItem
+from schemas.clickstream import ClickstreamEvent, EventType
+from schemas.codec import JsonCodec, decode_state
+from schemas.recommendations import Recommendation
+from schemas.settings import WorkerSettings
+from schemas.user_state import UserState
+from worker.catalogue import Catalogue, ItemChange
+from worker.metrics import WorkerMetrics
+from worker.micro_batch import BatchProcessor
+from worker.outputs import OutgoingRecord, RecommendationWriter
+from worker.pipeline import Pipeline
+from worker.stages.decode import Decoder
+from worker.state.arena import UserArena
+
+NOW_MS = 1_800_000_000_000
+RECORD_MS = NOW_MS - 250
+
+
+def item(number: int, **fields) -> CatalogItem:
+    return CatalogItem(item_id=f"i{number}", title=f"thing number {number}", **fields)
+
+
+def event(user: str, number: int, item_id: str | None = "i1", **fields) -> ClickstreamEvent:
+    """Event `number` of a user, a minute after the one before."""
+    return ClickstreamEvent(
+        event_id=fields.pop("event_id", f"{user}-{number}"),
+        user_id=user,
+        type=fields.pop("type", EventType.VIEW),
+        time=fields.pop("time", NOW_MS - 86_400_000 + 60_000 * number),
+        item_id=item_id,
+        **fields,
+    )
+
+
+def message(
+    value: bytes | None,
+    key: bytes | None,
+    offset: int,
+    partition: int = 0,
+    timestamp: int = RECORD_MS,
+) -> Message:
+    return Message(
+        topic="clickstream",
+        partition=partition,
+        offset=offset,
+        key=key,
+        value=value,
+        timestamp=(1, timestamp),
+    )
+
+
+def messages(
+    events: Sequence[ClickstreamEvent], first_offset: int = 0, partition: int = 0
+) -> list[Message]:
+    return [
+        message(msgspec.json.encode(e), e.user_id.encode(), first_offset + i, partition)
+        for i, e in enumerate(events)
+    ]
+
+
+class Journal:
+    """Takes the place of Kafka: remembers what was published and committed, in order."""
+
+    def __init__(self) -> None:
+        self.steps: list[tuple[str, int]] = []
+        self.records: list[OutgoingRecord] = []
+        self.committed: dict[int, int] = {}
+
+    def publish(self, records: Sequence[OutgoingRecord]) -> None:
+        for topic in dict.fromkeys(record.topic for record in records):
+            count = sum(record.topic == topic for record in records)
+            self.steps.append((topic, count))
+        self.records += records
+
+    def commit(self, next_offsets: Mapping[int, int]) -> None:
+        self.steps.append(("commit", len(next_offsets)))
+        self.committed.update(next_offsets)
+
+    def values(self, topic: str) -> list[bytes]:
+        return [r.value for r in self.records if r.topic == topic and r.value is not None]
+
+    def recommendations(self) -> list[Recommendation]:
+        decode = msgspec.json.Decoder(Recommendation).decode
+        return [decode(value) for value in self.values("recommendations")]
+
+    def dead_letters(self) -> list[tuple[bytes | None, bytes | None, dict[str, str]]]:
+        return [
+            (r.key, r.value, {name: value.decode() for name, value in r.headers})
+            for r in self.records
+            if r.topic == "clickstream.dlq"
+        ]
+
+    def states(self) -> dict[str, UserState]:
+        """The latest state of each user, as compaction would leave them."""
+        decoded = [decode_state(value) for value in self.values("user-state")]
+        return {state.user_id: state for state in decoded}
+
+
+@dataclass
+class Worker:
+    """Everything of a worker but its Kafka clients."""
+
+    model: FakeModel = field(default_factory=FakeModel)
+    settings: WorkerSettings = field(
+        default_factory=lambda: WorkerSettings(top_k=5, recent_events=8)
+    )
+    items: int = 30
+
+    def __post_init__(self) -> None:
+        self.metrics = WorkerMetrics()
+        self.catalogue = Catalogue(self.model, capacity=2)
+        self.catalogue.apply([ItemChange(f"i{n}", item(n)) for n in range(self.items)])
+        self.arena = UserArena(
+            self.model,
+            recent_events=self.settings.recent_events,
+            top_k=self.settings.top_k,
+            capacity=2,
+        )
+        self.journal = Journal()
+        codec = JsonCodec()
+        self.pipeline = Pipeline(
+            self.model, self.catalogue, self.arena, self.metrics, self.settings
+        )
+        self.writer = RecommendationWriter(
+            codec=codec,
+            topic="recommendations",
+            catalogue=self.catalogue,
+            model_version=self.model.version,
+            variant=self.settings.variant,
+            now_ms=lambda: NOW_MS,
+        )
+        self.processor = BatchProcessor(
+            decoder=Decoder(
+                codec,
+                max_bytes=self.settings.max_event_bytes,
+                max_future_ms=self.settings.max_future_seconds * 1000,
+                now_ms=lambda: NOW_MS,
+            ),
+            pipeline=self.pipeline,
+            writer=self.writer,
+            records=self.journal,
+            offsets=self.journal,
+            arena=self.arena,
+            metrics=self.metrics,
+            model_version=self.model.version,
+            state_topic="user-state",
+            dead_letter_topic="clickstream.dlq",
+            now_ms=lambda: NOW_MS,
+        )
+
+    def process(self, events: Sequence[ClickstreamEvent], **where: int) -> None:
+        self.processor.process(messages(events, **where))
+
+    def sample(self, name: str, **labels: str) -> float:
+        value = self.metrics.registry.get_sample_value(name, labels)
+        assert value is not None, f"no sample {name} {labels}"
+        return value
