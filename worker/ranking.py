@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -13,7 +15,12 @@ _TIE = 1e-6
 
 
 def target_ranks(
-    queries: Tensor, item_vectors: Tensor, targets: Tensor, excluded: Tensor | None = None
+    queries: Tensor,
+    item_vectors: Tensor,
+    targets: Tensor,
+    *,
+    excluded: Tensor | None = None,
+    shift: Callable[[Tensor, slice], None] = lambda scores, rows: None,
 ) -> Tensor:
     """Return the 0-based rank of each target among all items, (n,) int64.
 
@@ -26,6 +33,7 @@ def target_ranks(
         item_vectors: (items, d).
         targets: rows of the targets, (n,).
         excluded: rows that do not count, (n, m); pad with the target's own row.
+        shift: given the scores of a slice of the queries, changes them in place before ranking.
     """
     rows = torch.arange(len(item_vectors), device=item_vectors.device)
     chunk = max(1, _CHUNK_SCORES // max(1, len(item_vectors)))
@@ -33,6 +41,7 @@ def target_ranks(
     for start in range(0, len(queries), chunk):
         part = slice(start, start + chunk)
         scores = queries[part] @ item_vectors.T
+        shift(scores, part)
         target = targets[part].unsqueeze(1)
         own = scores.gather(1, target)
         margin = _TIE * own.abs()

@@ -61,13 +61,14 @@ def train(
             mark = "  (best)" if epoch.best else ""
             console.print(
                 f"epoch {epoch.number}: loss {epoch.loss:.3f},"
-                f" validation HR@20 {epoch.validation_hit_rate:.4f}{mark}"
+                f" validation HR@20 {epoch.validation.hit_rate:.4f}{mark}"
             )
 
         manifest = train_bundle(job, Progress(bar.start, bar.advance, show))
     console.print(
         f"bundle {manifest.version} in {out}: validation HR@20"
-        f" {manifest.metrics['validation_hr@20']:.4f},"
+        f" {manifest.metrics['validation_hr@20']:.4f}, MRR@20"
+        f" {manifest.metrics['validation_mrr@20']:.4f},"
         f" {manifest.provenance.train_events:,} events of"
         f" {manifest.provenance.train_users:,} users"
     )

@@ -116,7 +116,12 @@ class AdaptedRecommender:
         return ranks[batch.mask].cpu().numpy().astype(np.int32)
 
     def _ranks(self, queries: Tensor, vectors: Tensor, targets: Tensor, seen: Tensor) -> Tensor:
-        if not self._exclude_seen or seen.shape[1] == 0:
-            return target_ranks(queries, vectors, targets)
-        ranks = target_ranks(queries, vectors, targets, excluded=seen)
+        newest_first = seen.flip(1)
+
+        def shift(scores: Tensor, part: slice) -> None:
+            self._model.shift_repeats(scores, newest_first[part])
+
+        if not self._exclude_seen:
+            return target_ranks(queries, vectors, targets, shift=shift)
+        ranks = target_ranks(queries, vectors, targets, excluded=seen, shift=shift)
         return torch.where((seen == targets.unsqueeze(1)).any(dim=1), -1, ranks)

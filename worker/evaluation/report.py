@@ -8,7 +8,8 @@ import msgspec
 from rich.table import Table
 
 from worker.evaluation.evaluate import Report
-from worker.evaluation.metrics import EVENTS_SEEN_BUCKETS, Quality
+from worker.evaluation.metrics import EVENTS_SEEN_BUCKETS
+from worker.ranking_quality import Quality
 
 
 def table(report: Report) -> Table:

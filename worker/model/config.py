@@ -20,5 +20,7 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Items M against which the inner loop's softmax is taken."""
     text_dim: Size = 384
     """Width of the text encoder's vectors."""
+    recent: Size = 10
+    """A user's latest items whose scores are shifted by a learned amount."""
     gap_buckets: Size = 24
     """Buckets of the time since the user's previous event, on a log2 scale of seconds."""

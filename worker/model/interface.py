@@ -78,5 +78,13 @@ class AdaptationModel(Protocol):
             in nats.
         """
 
+    def shift_repeats(self, scores: Tensor, recent: Tensor) -> None:
+        """Shift, in place, the scores of users' latest items by how likely a repeat is.
+
+        Args:
+            scores: (n, items).
+            recent: columns of the users' latest items, newest first, (n, r); −1 pads.
+        """
+
     def queries(self, users: UserArrays) -> Tensor:
         """Return the queries of users, (n, dim): an item's score is its inner product with one."""

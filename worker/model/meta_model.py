@@ -8,11 +8,12 @@ from torch import Tensor, nn
 from worker.model.config import ModelConfig
 from worker.model.fast_weights import InnerLoop
 from worker.model.item_tower import ItemTower
+from worker.model.repeat_bias import RepeatBias
 from worker.model.session_encoder import SessionEncoder
 
 
 class MetaRecommender(nn.Module):
-    """Item tower, session encoder and inner loop: everything that meta-training learns."""
+    """Item tower, session encoder, inner loop and repeat bias: everything that training learns."""
 
     def __init__(self, config: ModelConfig, known_items: int) -> None:
         super().__init__()
@@ -20,6 +21,7 @@ class MetaRecommender(nn.Module):
         self.items = ItemTower(config, known_items)
         self.session = SessionEncoder(config)
         self.inner_loop = InnerLoop(config)
+        self.repeat = RepeatBias(config)
 
     def unroll(
         self,

@@ -70,8 +70,11 @@ class ServingModel:
         """
         bundle = Bundle(folder)
         chosen = pick_device(device)
-        kind = "cuda" if chosen.type == "cuda" else "cpu"
-        encoder = TextEncoder.load(bundle.text_encoder, device=kind, threads=threads)
+        encoder = TextEncoder.load(
+            bundle.text_encoder,
+            device="cuda" if chosen.type == "cuda" else "cpu",
+            threads=threads,
+        )
         if encoder.dimension != bundle.manifest.model.text_dim:
             raise BundleError(
                 f"{folder}: the text encoder gives {encoder.dimension} numbers, the model takes"
@@ -156,6 +159,16 @@ class ServingModel:
         loop = self._model.inner_loop
         weights = FastWeights(users.bias, users.adapter)
         return loop.query(users.hidden, loop.keys(users.hidden), weights)
+
+    @torch.inference_mode()
+    def shift_repeats(self, scores: Tensor, recent: Tensor) -> None:
+        """Shift, in place, the scores of users' latest items by how likely a repeat is.
+
+        Args:
+            scores: (n, items).
+            recent: columns of the users' latest items, newest first, (n, r); −1 pads.
+        """
+        self._model.repeat.apply_to(scores, recent)
 
     def _encode(self, texts: Sequence[str]) -> Tensor:
         return torch.from_numpy(self.text_encoder.encode(texts)).to(self.device)

@@ -80,13 +80,18 @@ def train_bundle(job: TrainingJob, progress: Progress) -> Manifest:
         progress.on_phase("meta-training", steps)
         trained = trainer.train(lambda loss: progress.on_step(1), progress.on_epoch)
         best = next(epoch for epoch in reversed(trained.epochs) if epoch.best)
+        validation = trained.validation
         return write_bundle(
             folder,
             model=trained.model.config,
             weights={**trained.model.state_dict(), ANCHORS: trained.anchors},
             items=_known_items(trained, items),
             provenance=_provenance(job, cut),
-            metrics={"validation_hr@20": best.validation_hit_rate, "epochs": float(best.number)},
+            metrics={
+                "validation_hr@20": validation.hit_rate or 0.0,
+                "validation_mrr@20": validation.reciprocal_rank or 0.0,
+                "best_epoch": float(best.number),
+            },
             created_at=time.time_ns() // 1_000_000,
         )
 

@@ -37,6 +37,13 @@ class StreamBatch:
         )
 
 
+def recent_items(items: Tensor, count: int, pad: int) -> Tensor:
+    """Return the items before each position, newest first: (n, T) → (n, T, count)."""
+    padded = torch.nn.functional.pad(items, (count, 0), value=pad)
+    # Window t of the padded row ends just before position t.
+    return padded.unfold(1, count, 1)[:, : items.shape[1]].flip(2)
+
+
 class UserStreams:
     """Each user's events in order, cut into streams of at most `longest` events."""
 

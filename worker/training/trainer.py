@@ -16,13 +16,15 @@ from schemas.settings import TrainingSettings
 from worker.data import EventLog
 from worker.model.config import ModelConfig
 from worker.model.meta_model import MetaRecommender
+from worker.model.repeat_bias import NO_ITEM
 from worker.ranking import target_ranks
+from worker.ranking_quality import Quality, quality
+from worker.training.repeat_fit import fit_repeat_bias, repeat_cases
 from worker.training.sampled_softmax import Items, ItemSampler, sampled_softmax_loss
-from worker.training.sequences import StreamBatch, UserStreams
+from worker.training.sequences import StreamBatch, UserStreams, recent_items
 
 _GRADIENT_NORM = 1.0
 _WARM_UP = 0.1
-TOP = 20
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,8 @@ class Epoch:
     number: int
     loss: float
     """Mean sampled softmax loss, nats."""
-    validation_hit_rate: float
-    """HR@20 on the validation users, over all items known in training."""
+    validation: Quality
+    """On the validation users, over all items known in training."""
     best: bool
 
 
@@ -49,6 +51,8 @@ class TrainedModel:
     anchors: Tensor
     """Vectors of the anchors drawn for serving, (M, d)."""
     epochs: list[Epoch]
+    validation: Quality
+    """Of the best epoch, with the repeat bias."""
 
 
 class MetaTrainer:
@@ -128,8 +132,9 @@ class MetaTrainer:
                 losses.append(self._train_batch(batch.to(self._device), optimizer))
                 schedule.step()
                 on_batch(losses[-1])
-            hit_rate = self.validate()
-            epochs.append(Epoch(number, float(np.mean(losses)), hit_rate, hit_rate > best))
+            validation = self.validate()
+            hit_rate = validation.hit_rate or 0.0
+            epochs.append(Epoch(number, float(np.mean(losses)), validation, hit_rate > best))
             on_epoch(epochs[-1])
             if hit_rate > best:
                 best, best_at = hit_rate, number
@@ -137,25 +142,51 @@ class MetaTrainer:
             elif number - best_at >= settings.patience:
                 break
         self.model.load_state_dict(best_state)
-        return TrainedModel(self.model, self.known, self.counts, self._draw_anchors(), epochs)
+        validation = self._fit_repeat_bias()
+        anchors = self._draw_anchors()
+        return TrainedModel(self.model, self.known, self.counts, anchors, epochs, validation)
 
-    @torch.inference_mode()
-    def validate(self) -> float:
-        """Return HR@20 of the validation users' events over the items known in training."""
+    @torch.no_grad()
+    def validate(self) -> Quality:
+        """Return the quality on the validation users over the items known in training."""
+        queries, recent, targets = self._validation_queries()
+        return quality(self._validation_ranks(queries, recent, targets))
+
+    @torch.no_grad()
+    def _validation_queries(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return queries (n, d), latest items (n, r) and targets (n,), as rows of known items."""
         vectors = self._known_vectors()
         anchors = self._draw_anchors()
-        hits, events = 0, 0
-        for batch in self._validation.batches(256):
-            batch = batch.to(self._device)  # noqa: PLW2901
+        known = torch.from_numpy(self.counts > 0).to(self._device)
+        parts: list[tuple[Tensor, Tensor, Tensor]] = []
+        for cpu_batch in self._validation.batches(256):
+            batch = cpu_batch.to(self._device)
             # An item unseen in training has no row here; the protocol's evaluation covers those.
-            row_known = torch.from_numpy(self.counts > 0).to(self._device)[batch.items]
-            batch_vectors = vectors[self._rows[batch.items]]
-            queries = self.model.unroll(batch_vectors, batch.types, batch.gaps, anchors)
-            at = batch.mask & row_known
-            ranks = target_ranks(queries[at], vectors, self._rows[batch.items[at]])
-            hits += int((ranks < TOP).sum())
-            events += int(batch.mask.sum())
-        return hits / max(1, events)
+            rows = torch.where(known[batch.items], self._rows[batch.items], NO_ITEM)
+            queries = self.model.unroll(
+                vectors[rows.clamp(min=0)], batch.types, batch.gaps, anchors
+            )
+            recent = recent_items(rows, self.model.config.recent, NO_ITEM)
+            at = batch.mask & (rows != NO_ITEM)
+            parts.append((queries[at], recent[at], rows[at]))
+        queries_, recent_, targets_ = (torch.cat(column) for column in zip(*parts, strict=True))
+        return queries_, recent_, targets_
+
+    @torch.no_grad()
+    def _validation_ranks(
+        self, queries: Tensor, recent: Tensor, targets: Tensor
+    ) -> NDArray[np.int32]:
+        def shift(scores: Tensor, part: slice) -> None:
+            self.model.repeat.apply_to(scores, recent[part])
+
+        ranks = target_ranks(queries, self._known_vectors(), targets, shift=shift)
+        return ranks.cpu().numpy().astype(np.int32)
+
+    def _fit_repeat_bias(self) -> Quality:
+        queries, recent, targets = self._validation_queries()
+        cases = repeat_cases(queries, self._known_vectors().detach(), targets, recent)
+        fit_repeat_bias(self.model.repeat, cases)
+        return quality(self._validation_ranks(queries, recent, targets))
 
     def _train_batch(self, batch: StreamBatch, optimizer: torch.optim.Optimizer) -> float:
         settings = self._settings
@@ -189,7 +220,7 @@ class MetaTrainer:
         vectors: Tensor = self.model.items(self._text[codes], self._rows[codes], ones)
         return vectors
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def _draw_anchors(self) -> Tensor:
         # Drawn from a stream of their own, so that validating does not disturb training's draws.
         rng = np.random.default_rng(self._settings.anchors)
