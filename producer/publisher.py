@@ -13,6 +13,7 @@ from schemas.settings import Settings
 from schemas.topics import Topic
 
 _LOG = logging.getLogger("innerloop.producer")
+_LOG.addHandler(logging.NullHandler())
 _POLL_EVERY = 512
 _QUEUE_FULL_WAIT_S = 0.05
 

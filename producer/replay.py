@@ -147,7 +147,8 @@ def _send_items(
         sent += 1
         if sent % _TELL_EVERY == 0:
             tell(Topic.CATALOG, sent)
-    tell(Topic.CATALOG, sent)
+    if sent:
+        tell(Topic.CATALOG, sent)
     return sent
 
 

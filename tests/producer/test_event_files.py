@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import random
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -357,3 +359,30 @@ def test_parquet_in_any_order(tmp_path: Path) -> None:
     found = [event.time for event in EventFile(path).events()]
     assert found == sorted(times)
     assert Counter(found) == Counter(times)
+
+
+PEAK_MEMORY = """
+import resource, sys
+from pathlib import Path
+from producer.datasets import EventFile
+file = EventFile(Path(sys.argv[1]))
+assert file.survey.in_order
+count = sum(1 for _ in file.events())
+print(count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_a_file_in_time_order(tmp_path: Path) -> None:
+    peak_kib = {}
+    for rows in (200_000, 1_200_000):
+        path = tmp_path / f"{rows}.csv.gz"
+        with gzip.open(path, "wt", compresslevel=1) as file:
+            file.write(HEADER)
+            file.writelines(f"user-{n % 9973},item-{n},view,{10**9 + n}\n" for n in range(rows))
+        command = [sys.executable, "-c", PEAK_MEMORY, str(path)]
+        result = subprocess.run(command, check=True, capture_output=True, text=True)
+        count, peak_kib[rows] = map(int, result.stdout.split())
+        assert count == rows
+    # A million rows held at once take more than 150 MiB.
+    assert peak_kib[1_200_000] - peak_kib[200_000] < 75 * 1024, peak_kib

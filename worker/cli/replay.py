@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from schemas.errors import SettingsError
+from schemas.errors import DataError, SettingsError
 from schemas.topics import Topic
 from worker.cli.dataset_options import (
     ColumnsOption,
@@ -193,6 +193,11 @@ def _run(
     if events:
         with console.status(f"Reading {events.path.name}"):
             total = events.count(selection)
+        if not total:
+            raise DataError(
+                f"none of the {events.survey.usable:,} events in {events.path} is selected; "
+                "widen --users, --after-cut, --from-time or --until-time"
+            )
     with _stop_on_signals() as stop, _progress(console, total) as tell:
         report = replay_dataset(
             settings,
