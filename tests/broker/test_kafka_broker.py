@@ -37,6 +37,7 @@ def test_records_and_commits_outlive_a_stop_and_a_kill(
     create_topics(settings, [Topic.CLICKSTREAM])
     produce_all(settings, Topic.CLICKSTREAM, [(f"u{n}", f"a{n}") for n in range(300)])
     group = settings.worker.group_id
+    assert sum(entry.lag for entry in consumer_lag(settings, group)) == 300
     commit_everything(settings, group)
 
     broker.restart()
