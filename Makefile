@@ -1,0 +1,36 @@
+# `make demo` shows the product; `make test` checks everything. Both install what they need first.
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+PYTHON ?= python3
+
+.PHONY: demo test check unit install constraints clean
+
+demo: install            ## Train, start a broker and a worker, replay users the model never saw.
+	$(BIN)/innerloop demo
+
+test: check unit         ## Everything that CI runs.
+
+check: install           ## Formatting, lint and strict types.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+unit: install            ## The tests. Those on Apache Kafka need Java 17+ and Maven, or KAFKA_BOOTSTRAP.
+	$(BIN)/pytest $(PYTEST_ARGS)
+
+install: $(VENV)/.installed
+
+# uv resolves and downloads in parallel; the environment is an ordinary virtual environment.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "innerloop needs Python 3.11 or newer; set PYTHON=…")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[demo,dev]'
+	touch $@
+
+constraints:             ## Pin what is installed now (run after changing dependencies, then test).
+	$(BIN)/uv pip freeze --python $(BIN)/python --exclude-editable > constraints.txt
+
+clean:
+	rm -rf $(VENV) .innerloop
