@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from confluent_kafka import Message
 
@@ -106,28 +106,29 @@ class CatalogueFollower:
     def _changes(self, messages: Iterable[Message]) -> tuple[list[ItemChange], list[str]]:
         changes, problems = [], []
         for message in messages:
-            change = self._change(message)
+            change = item_change(message, self._decode)
             if isinstance(change, ItemChange):
                 changes.append(change)
             else:
                 problems.append(f"offset {message.offset()}: {change}")
         return changes, problems
 
-    def _change(self, message: Message) -> ItemChange | str:
-        """Return the change, or what is wrong with the record."""
-        key, value = message.key(), message.value()
-        try:
-            item_id = (key or b"").decode()
-        except UnicodeDecodeError:
-            return "its key is not UTF-8"
-        if not item_id:
-            return "its key is empty; it must be the item_id"
-        if value is None:
-            return ItemChange(item_id, None)
-        try:
-            item = self._decode(value)
-        except DECODE_ERRORS as error:
-            return str(decode_error(error, value))
-        if item.item_id != item_id:
-            return "its key is not its item_id"
-        return ItemChange(item_id, item)
+
+def item_change(message: Message, decode: Callable[[bytes], CatalogItem]) -> ItemChange | str:
+    """Return the change that a record makes, or what is wrong with the record."""
+    key, value = message.key(), message.value()
+    try:
+        item_id = (key or b"").decode()
+    except UnicodeDecodeError:
+        return "its key is not UTF-8"
+    if not item_id:
+        return "its key is empty; it must be the item_id"
+    if value is None:
+        return ItemChange(item_id, None)
+    try:
+        item = decode(value)
+    except DECODE_ERRORS as error:
+        return str(decode_error(error, value))
+    if item.item_id != item_id:
+        return "its key is not its item_id"
+    return ItemChange(item_id, item)

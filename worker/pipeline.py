@@ -73,7 +73,7 @@ class Pipeline:
             steps = Steps(batch.slots, batch.rounds, batch.learns, targets, batch.types, batch.gaps)
             adapted = adapt(steps, self._arena, model)
         with metrics.time(Stage.RANK):
-            ranked = rank(adapted.queries, batch.recent_rows, catalogue, self._top_k)
+            ranked = rank(adapted.queries, batch.recent_rows, catalogue, model, self._top_k)
             self._prequential.score(batch, ranked.rows)
         self._count(events, batch, adapted)
         return Answers(events, batch, adapted, ranked)

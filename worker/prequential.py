@@ -16,7 +16,7 @@ from worker.catalogue import Catalogue
 from worker.events_seen import EVENTS_SEEN_LABELS, events_seen_bucket
 from worker.metrics import WorkerMetrics
 from worker.model.interface import AdaptationModel
-from worker.stages.fold import NONE_BEFORE, FoldedBatch
+from worker.stages.fold import NONE_BEFORE, FoldedBatch, pad_rows
 from worker.stages.rank import rank
 from worker.state.arena import UserArena
 from worker.state.evidence import NO_ITEM
@@ -54,12 +54,11 @@ class LivePrequential:
 
         To be called after `fold` and before `adapt`, while the arrays are those before the batch.
         """
-        first = batch.previous == NONE_BEFORE
-        unknown = first & ~self._arena.published_known[batch.slots] & (batch.events_seen > 1)
-        slots = batch.slots[unknown]
-        if slots.size:
+        if batch.unpublished:
+            slots = np.array(list(batch.unpublished), np.int64)
             queries = self._model.queries(self._arena.gather(self._arena.to_device(slots)))
-            self._remember(slots, self._rank(queries))
+            recent = pad_rows(list(batch.unpublished.values()), self._arena.recent_events)
+            self._remember(slots, self._rank(queries, recent))
 
     def score(self, batch: FoldedBatch, published: NDArray[np.int64]) -> None:
         """Score the batch's events and remember the lists that answer them.
@@ -85,13 +84,13 @@ class LivePrequential:
 
     def _list_without_events(self) -> NDArray[np.int64]:
         if self._start_revision != self._catalogue.revision:
-            self._start_list = self._rank(self._model.queries(self._model.start(1)))[0]
+            query = self._model.queries(self._model.start(1))
+            self._start_list = self._rank(query, pad_rows([[]], 1))[0]
             self._start_revision = self._catalogue.revision
         return self._start_list
 
-    def _rank(self, queries: Tensor) -> NDArray[np.int64]:
-        nothing_recent = np.full((len(queries), 1), NO_ITEM, np.int32)
-        return rank(queries, nothing_recent, self._catalogue, self._top_k).rows
+    def _rank(self, queries: Tensor, recent: NDArray[np.int64]) -> NDArray[np.int64]:
+        return rank(queries, recent, self._catalogue, self._model, self._top_k).rows
 
     def _remember(self, slots: NDArray[np.int64], rows: NDArray[np.int64]) -> None:
         self._arena.published_rows[slots] = rows

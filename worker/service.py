@@ -150,7 +150,7 @@ class _Session:
         self._catalogue = CatalogueFollower(
             catalogue_reader, partitions[Topic.CATALOG], codec, catalogue, metrics
         )
-        loader = StateLoader(model, catalogue, self._arena, worker.recent_events)
+        loader = StateLoader(model, catalogue, self._arena)
         self._restorer = StateRestorer(state_reader, loader, metrics, clickstream)
         self._committer = Committer(self._consumer, clickstream, metrics)
         self._poller = Poller(

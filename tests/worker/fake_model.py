@@ -57,6 +57,10 @@ class FakeModel:
         key = torch.tanh(users.hidden[:, : self.rank])
         return users.hidden + users.bias + torch.einsum("ndr,nr->nd", users.adapter, key)
 
+    def shift_repeats(self, scores: Tensor, recent: Tensor) -> None:
+        newest = recent[:, :1]
+        scores.scatter_add_(1, newest.clamp(min=0), torch.where(newest < 0, 0.0, -0.4))
+
     def _encode(self, texts: Sequence[str]) -> Tensor:
         self.texts_encoded += texts
         vectors = np.empty((len(texts), self.dim), np.float32)

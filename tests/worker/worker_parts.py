@@ -26,7 +26,8 @@ RECORD_MS = NOW_MS - 250
 
 
 def item(number: int, **fields) -> CatalogItem:
-    return CatalogItem(item_id=f"i{number}", title=f"thing number {number}", **fields)
+    title = fields.pop("title", f"thing number {number}")
+    return CatalogItem(item_id=f"i{number}", title=title, **fields)
 
 
 def event(user: str, number: int, item_id: str | None = "i1", **fields) -> ClickstreamEvent:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,8 +50,11 @@ class FoldedBatch:
     """Position of the one before, or `NONE_BEFORE`."""
     events_seen: NDArray[np.int64]
     """The user's events up to this one, this one included."""
-    recent_rows: NDArray[np.int32]
-    """Catalogue rows of the user's recent items, this one included, (n, r); else `NO_ITEM`."""
+    recent_rows: NDArray[np.int64]
+    """Catalogue rows of the user's recent items, newest first, this one included, (n, r); filled up
+    with `NO_ITEM`."""
+    unpublished: dict[int, list[int]]
+    """Slot → recent rows before the batch, of users with events whose last list is not known."""
     outcomes: Counter[Outcome]
     without_step: Counter[NoStep]
 
@@ -87,6 +91,14 @@ def gap_seconds(time: int, last_time: int) -> float:
     return NO_GAP if last_time == NEVER else max(0, time - last_time) / 1000.0
 
 
+def pad_rows(lists: Sequence[list[int]], width: int) -> NDArray[np.int64]:
+    """Return lists of rows, none longer than `width`, as an array filled up with `NO_ITEM`."""
+    rows = np.full((len(lists), width), NO_ITEM, np.int64)
+    for i, values in enumerate(lists):
+        rows[i, : len(values)] = values
+    return rows
+
+
 def _admit_new(events: EventColumns, arena: UserArena) -> None:
     new = {
         user_id: partition
@@ -113,7 +125,8 @@ class _Folding:
         self._rounds: list[int] = []
         self._previous: list[int] = []
         self._events_seen: list[int] = []
-        self._recent: list[NDArray[np.int32]] = []
+        self._recent: list[list[int]] = []
+        self._unpublished: dict[int, list[int]] = {}
         self._outcomes: Counter[Outcome] = Counter()
         self._without_step: Counter[NoStep] = Counter()
 
@@ -128,6 +141,8 @@ class _Folding:
             self._outcomes[Outcome.DUPLICATE] += 1
             return
         self._outcomes[Outcome.APPLIED] += 1
+        if user.events_seen and not self._arena.published_known[user.slot]:
+            self._unpublished.setdefault(user.slot, user.recent_rows())
         user.partition, user.offset = partition, offset
         user.events_seen += 1
         self._apply(user, events, i)
@@ -162,10 +177,9 @@ class _Folding:
         self._types.append(EVENT_TYPE_INDEX[kind])
         self._rows.append(row)
         self._events_seen.append(user.events_seen)
-        self._recent.append(self._arena.recent_rows[user.slot].copy())
+        self._recent.append(user.recent_rows())
 
     def batch(self) -> FoldedBatch:
-        width = self._arena.recent_rows.shape[1]
         return FoldedBatch(
             source=np.array(self._source, np.int64),
             users=self._users,
@@ -177,9 +191,8 @@ class _Folding:
             rounds=np.array(self._rounds, np.int64),
             previous=np.array(self._previous, np.int64),
             events_seen=np.array(self._events_seen, np.int64),
-            recent_rows=(
-                np.stack(self._recent) if self._recent else np.empty((0, width), np.int32)
-            ),
+            recent_rows=pad_rows(self._recent, self._arena.recent_events),
+            unpublished=self._unpublished,
             outcomes=self._outcomes,
             without_step=self._without_step,
         )

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from worker.catalogue import Catalogue
+from worker.model.interface import AdaptationModel
 from worker.state.evidence import NO_ITEM
 
 _CHUNK_ELEMENTS = 1 << 24
@@ -26,23 +27,40 @@ class Ranked:
     rows: NDArray[np.int64]
     """Catalogue rows, (n, k)."""
     scores: NDArray[np.float32]
-    """Inner products with the query, (n, k); −∞ where there is no item."""
+    """(n, k); −∞ where there is no item."""
     reasons: NDArray[np.int64]
     """Row of the most similar of the user's recent items, (n, k), or `NO_ITEM`."""
 
 
-def rank(queries: Tensor, recent_rows: NDArray[np.int32], catalogue: Catalogue, k: int) -> Ranked:
-    """Rank the available items for queries (n, dim) of users with recent items (n, r)."""
+def rank(
+    queries: Tensor,
+    recent_rows: NDArray[np.int64],
+    catalogue: Catalogue,
+    model: AdaptationModel,
+    k: int,
+) -> Ranked:
+    """Rank the available items for users' queries.
+
+    Args:
+        queries: (n, dim).
+        recent_rows: catalogue rows of the users' recent items, newest first, (n, r).
+        catalogue: the items.
+        model: shifts the scores of recent items.
+        k: length of the lists.
+    """
     widest = max(len(catalogue.vectors), recent_rows.shape[1] * queries.shape[1])
     chunk = max(1, _CHUNK_ELEMENTS // widest)
     parts = []
     with torch.inference_mode():
         for start in range(0, len(queries), chunk):
             part = slice(start, start + chunk)
-            scores, rows = top_items(queries[part], catalogue.vectors, catalogue.unavailable, k)
-            recent = torch.from_numpy(recent_rows[part]).to(queries.device, torch.int64)
+            recent = torch.from_numpy(recent_rows[part]).to(queries.device)
+            scores = queries[part] @ catalogue.vectors.T
+            if len(catalogue.vectors):
+                model.shift_repeats(scores, recent)
+            best, rows = top_items(scores, catalogue.unavailable, k)
             reasons = _most_similar(rows, recent, catalogue.vectors)
-            parts.append((rows.cpu().numpy(), scores.cpu().numpy(), reasons.cpu().numpy()))
+            parts.append((rows.cpu().numpy(), best.cpu().numpy(), reasons.cpu().numpy()))
     if not parts:
         empty = np.empty((0, k), np.int64)
         return Ranked(empty, empty.astype(np.float32), empty)
@@ -50,22 +68,18 @@ def rank(queries: Tensor, recent_rows: NDArray[np.int32], catalogue: Catalogue, 
     return Ranked(rows_, scores_, reasons_)
 
 
-def top_items(
-    queries: Tensor, vectors: Tensor, unavailable: Tensor | None, k: int
-) -> tuple[Tensor, Tensor]:
+def top_items(scores: Tensor, unavailable: Tensor | None, k: int) -> tuple[Tensor, Tensor]:
     """Return scores and rows, both (n, k), of the best items, best first.
 
     Among equal scores the lower row comes first, also across the end of the list: items with the
     same text have the same vector, and which of them is listed must not depend on the batch.
 
     Args:
-        queries: (n, dim).
-        vectors: item vectors by row, (items, dim).
+        scores: of every item, (n, items); altered.
         unavailable: true for rows to leave out, (items,); None for none.
         k: length of the lists; those that cannot be filled end in −∞ and `NO_ITEM`.
     """
-    items = len(vectors)
-    scores = queries @ vectors.T
+    items = scores.shape[1]
     if unavailable is not None:
         scores.masked_fill_(unavailable, -torch.inf)
     # One more than asked for: it tells whether the end of the list cuts through equal scores.

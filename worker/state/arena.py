@@ -13,7 +13,7 @@ from torch import Tensor
 
 from schemas.user_state import SupportEvent
 from worker.model.interface import AdaptationModel, UserArrays
-from worker.state.evidence import NO_ITEM
+from worker.state.evidence import NO_ITEM, is_evidence
 
 _ScalarT = TypeVar("_ScalarT", bound=np.generic)
 
@@ -37,6 +37,14 @@ class ResidentUser:
     """Latest time of an event that the model learned from, milliseconds since the epoch."""
     recent: dict[str, SupportEvent] = field(default_factory=dict)
     """Latest events by event id, oldest first."""
+    rows: dict[str, int] = field(default_factory=dict)
+    """Catalogue rows of those of them that are evidence for a known item."""
+    idle: dict[str, None] = field(default_factory=dict)
+    """Ids of those of them that are no evidence."""
+
+    def recent_rows(self) -> list[int]:
+        """Return the catalogue rows of the recent items, newest first."""
+        return list(reversed(self.rows.values()))
 
 
 class UserArena:
@@ -53,13 +61,10 @@ class UserArena:
         self, model: AdaptationModel, *, recent_events: int, top_k: int, capacity: int = 1024
     ) -> None:
         self._model = model
-        self._recent_events = recent_events
+        self.recent_events = recent_events
         self._users: dict[str, ResidentUser] = {}
         self._free: list[int] = []
         self._arrays = model.start(0)
-        self.recent_rows: NDArray[np.int32] = np.empty((0, recent_events), np.int32)
-        """Item rows of the recent events, as a ring per slot; `NO_ITEM` where there is none."""
-        self._cursor: NDArray[np.int32] = np.empty(0, np.int32)
         self.published_rows: NDArray[np.int32] = np.empty((0, top_k), np.int32)
         """Item rows of the list last published, best first, by slot."""
         self.published_known: NDArray[np.bool_] = np.empty(0, np.bool_)
@@ -83,7 +88,7 @@ class UserArena:
     def admit_all(self, users: Sequence[tuple[str, int]]) -> list[ResidentUser]:
         """Give users who are not resident, each with a partition, slots at the starting point."""
         while len(self._free) < len(users):
-            self._grow(2 * len(self._cursor))
+            self._grow(2 * len(self.published_known))
         admitted = []
         for user_id, partition in users:
             user = ResidentUser(user_id, self._free.pop(), partition)
@@ -92,8 +97,6 @@ class UserArena:
         if not admitted:
             return []
         slots = np.array([user.slot for user in admitted], np.int64)
-        self.recent_rows[slots] = NO_ITEM
-        self._cursor[slots] = 0
         self.published_known[slots] = False
         self.scatter(self.to_device(slots), self._model.start(len(admitted)))
         return admitted
@@ -111,7 +114,10 @@ class UserArena:
         return len(leaving)
 
     def remember(self, user: ResidentUser, event: SupportEvent, row: int) -> None:
-        """Add an event to the user's recent ones; the oldest goes when there are too many.
+        """Add an event to the user's recent ones; an old one goes when there are too many.
+
+        Of a full set at most half are events that are no evidence: a page full of impressions must
+        not push out what the user's state was learned from.
 
         Args:
             user: a resident user.
@@ -120,11 +126,15 @@ class UserArena:
         """
         recent = user.recent
         recent[event.event_id] = event
-        if len(recent) > self._recent_events:
-            del recent[next(iter(recent))]
-        cursor = self._cursor[user.slot]
-        self.recent_rows[user.slot, cursor] = row
-        self._cursor[user.slot] = (cursor + 1) % self._recent_events
+        if row != NO_ITEM:
+            user.rows[event.event_id] = row
+        elif not is_evidence(event.type, event.query):
+            user.idle[event.event_id] = None
+        if len(recent) > self.recent_events:
+            crowded = 2 * len(user.idle) > self.recent_events
+            oldest = next(iter(user.idle if crowded else recent))
+            for events in (recent, user.rows, user.idle):
+                events.pop(oldest, None)
 
     def gather(self, slots: Tensor) -> UserArrays:
         """Return a copy of the arrays of these slots, int64 (n,)."""
@@ -142,7 +152,7 @@ class UserArena:
         return torch.from_numpy(slots).to(self._model.device)
 
     def _grow(self, capacity: int) -> None:
-        before = len(self._cursor)
+        before = len(self.published_known)
         more = capacity - before
         start = self._model.start(more)
         arrays = self._arrays
@@ -151,8 +161,6 @@ class UserArena:
             torch.cat([arrays.bias, start.bias]),
             torch.cat([arrays.adapter, start.adapter]),
         )
-        self.recent_rows = _extend(self.recent_rows, more)
-        self._cursor = _extend(self._cursor, more)
         self.published_rows = _extend(self.published_rows, more)
         self.published_known = _extend(self.published_known, more)
         self._free.extend(reversed(range(before, capacity)))

@@ -39,16 +39,12 @@ class StateLoader:
         model: the model at hand.
         catalogue: item vectors, for adapting again.
         arena: where the users go.
-        recent_events: events kept for each user.
     """
 
-    def __init__(
-        self, model: AdaptationModel, catalogue: Catalogue, arena: UserArena, recent_events: int
-    ) -> None:
+    def __init__(self, model: AdaptationModel, catalogue: Catalogue, arena: UserArena) -> None:
         self._model = model
         self._catalogue = catalogue
         self._arena = arena
-        self._recent_events = recent_events
 
     def load(
         self, records: Sequence[StateRecord], partition: int, next_offset: int
@@ -120,7 +116,7 @@ class StateLoader:
             if user.offset >= next_offset:
                 user.offset = NO_OFFSET
                 ahead += 1
-            for event in state.recent[-self._recent_events :]:
+            for event in state.recent:
                 row = evidence_row(event.type, event.item_id, self._catalogue)
                 self._arena.remember(user, event, row)
         if ahead:
