@@ -118,9 +118,16 @@ class EventFile:
         Raises:
             DataError: the file is damaged.
         """
-        frame = self._select(selection or Selection())
-        for batch in batches(frame, self.path):
+        for batch in self.frames(selection):
             yield from _events_of(batch, self.name, pseudonym)
+
+    def frames(self, selection: Selection | None = None) -> Iterator[pl.DataFrame]:
+        """Return the selected events as tables, in the same order: `ROW` and `FIELDS`.
+
+        Raises:
+            DataError: the file is damaged.
+        """
+        yield from batches(self._select(selection or Selection()), self.path)
 
     def _select(self, selection: Selection) -> pl.LazyFrame:
         frame = self._frame.filter(pl.col(SKIP).is_null()).select(ROW, *FIELDS)

@@ -8,6 +8,7 @@ import typer
 
 from schemas.errors import InnerloopError
 from worker.cli.broker import broker_app
+from worker.cli.dataset import dataset_app
 from worker.cli.evaluate import evaluate
 from worker.cli.export_encoder import export_encoder
 from worker.cli.replay import replay
@@ -31,6 +32,7 @@ app.command()(replay)
 app.command()(export_encoder)
 app.command("schemas")(write_schemas)
 app.command("settings")(write_settings)
+app.add_typer(dataset_app, name="dataset")
 app.add_typer(topics_app, name="topics")
 app.add_typer(broker_app, name="broker")
 
