@@ -62,8 +62,8 @@ def replay(
 ) -> ReplayReport:
     """Publish items, wait for their acknowledgement, then publish the events at their pace.
 
-    Events are keyed by user and items by item. Running it again repeats the same messages: workers
-    drop events whose id they have seen, and the catalogue is the latest record of each key.
+    Events are keyed by user and items by item. Running it again repeats the same messages: a worker
+    drops the ids among a user's latest events, and the catalogue is the latest record of each key.
 
     Args:
         settings: brokers, wire format.

@@ -135,7 +135,8 @@ def replay(
     """Stream a dataset's items into `catalog`, then its events into `clickstream`.
 
     Events are sent in time order and keyed by user. Sending the same file again repeats the same
-    event ids, which workers drop, so a replay that was interrupted can simply be run again.
+    event ids, and a worker drops those among a user's latest (setting worker.recent_events); after
+    an interruption, --from-time goes on where it ended.
 
     User ids are hashed first if the setting privacy.user_id_key is set.
     """
