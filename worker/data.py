@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from schemas.canonical_items import catalog_item_from_row
+from schemas.canonical_items import TEXT_COLUMNS, catalog_item_from_row
 from schemas.catalog import item_text
 from schemas.clickstream import EVENT_TYPE_INDEX, SUPPORT_TYPES, parse_event_type
 from schemas.errors import DataError
@@ -113,8 +113,8 @@ def read_table(path: Path) -> pl.DataFrame:
     try:
         if ".parquet" in path.suffixes:
             return pl.read_parquet(path)
-        ids_as_text = {"item_id": pl.String, "user_id": pl.String}
-        return pl.read_csv(path, schema_overrides=ids_as_text, infer_schema_length=10_000)
+        as_text = dict.fromkeys(("user_id", *TEXT_COLUMNS), pl.String)
+        return pl.read_csv(path, schema_overrides=as_text, infer_schema_length=10_000)
     except pl.exceptions.PolarsError as error:
         raise DataError(f"{path} cannot be read as CSV or Parquet: {error}") from error
 

@@ -115,7 +115,10 @@ class MetaTrainer:
         """Train until the epochs are used up or validation stops improving; keep the best epoch."""
         settings = self._settings
         optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+            self.model.parameters(),
+            lr=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            fused=True,
         )
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
