@@ -218,8 +218,8 @@ SPECS: dict[str, MetricSpec] = {
         MetricSpec(
             "innerloop_commit_failures_total",
             Counter,
-            "Commits that failed because the group is rebalancing; the records come again and are "
-            "recognised.",
+            "Commits that failed because the group is rebalancing. They are tried again, or the "
+            "partition's next owner reads the records again and recognises them.",
         ),
         MetricSpec(
             "innerloop_rebalanced_partitions_total",

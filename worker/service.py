@@ -139,10 +139,8 @@ class _Session:
         codec = build_codec(settings.wire)
         clickstream = kafka.topic(Topic.CLICKSTREAM)
         self._consumer = self._make_consumer()
-        catalogue_reader, state_reader = (
-            PartitionReader(self._make_consumer(**{"enable.partition.eof": "true"}), topic)
-            for topic in (kafka.topic(Topic.CATALOG), kafka.topic(Topic.USER_STATE))
-        )
+        catalogue_reader = self._make_reader(Topic.CATALOG, wait_ms=100)
+        state_reader = self._make_reader(Topic.USER_STATE, wait_ms=10)
         self._readers = (catalogue_reader, state_reader)
         self._producer = self._make_producer()
         catalogue = self._items = Catalogue(model)
@@ -206,6 +204,7 @@ class _Session:
         level = self._catalogue.catch_up(self._settings.worker.catalog_wait_seconds, self._stop)
         if messages and (level or not self._stop.is_set()):
             self._processor.process(messages)
+        self._committer.retry()
         self._committer.report_lag(self._poller.partitions)
 
     def close(self) -> None:
@@ -222,14 +221,25 @@ class _Session:
             self._restorer.begin(partitions)
             return
         self._restorer.abandon(partitions)
-        self._committer.forget_lag(partitions)
+        if how is Rebalance.REVOKED:
+            self._committer.retry()  # the last chance before the partitions go
+        self._committer.forget(partitions)
         for partition in partitions:
             self._arena.release_partition(partition)
         self._metrics.users_resident.set(len(self._arena))
 
-    def _make_consumer(self, **overrides: str) -> Consumer:
+    def _make_consumer(self, **overrides: str | int) -> Consumer:
         config = self._settings.kafka.consumer_config(self._settings.worker.group_id, **overrides)
         return _client(Consumer, config)
+
+    def _make_reader(self, topic: Topic, wait_ms: int) -> PartitionReader:
+        # A broker sits on a fetch at the end of a topic for fetch.wait.max.ms, and so long does it
+        # take to learn that this is the end, or to begin with another partition.
+        overrides: dict[str, str | int] = {
+            "enable.partition.eof": "true",
+            "fetch.wait.max.ms": wait_ms,
+        }
+        return PartitionReader(self._make_consumer(**overrides), self._settings.kafka.topic(topic))
 
     def _make_producer(self) -> Producer:
         config = {

@@ -36,31 +36,39 @@ class Committer:
         self._consumer = consumer
         self._topic = topic
         self._metrics = metrics
+        self._pending: dict[int, int] = {}
 
     def commit(self, next_offsets: Mapping[int, int]) -> None:
         """Commit by partition the offset of the next record to process.
 
-        A commit that fails because the group is rebalancing is counted and left at that: whoever
-        gets the partition reads those records again and finds them in the users' states.
+        A commit that fails because the group is rebalancing is counted and left to `retry`. Should
+        the partition go to another worker first, that one reads the records again and finds them in
+        the users' states.
 
         Raises:
             BrokerError: it fails for any other reason.
         """
-        if not next_offsets:
+        self._pending.update(next_offsets)
+        self.retry()
+
+    def retry(self) -> None:
+        """Commit what could not be committed before; see `commit`."""
+        if not self._pending:
             return
         offsets = [
             TopicPartition(self._topic, partition, offset)
-            for partition, offset in next_offsets.items()
+            for partition, offset in self._pending.items()
         ]
         try:
             committed = self._consumer.commit(offsets=offsets, asynchronous=False)
         except KafkaException as error:
             self._refused(error.args[0])
             return
-        for partition in committed or ():
-            if partition.error is not None:
-                self._refused(partition.error)
-                return
+        failed = [partition.error for partition in committed or () if partition.error is not None]
+        if failed:
+            self._refused(failed[0])
+        else:
+            self._pending.clear()
 
     def report_lag(self, partitions: Iterable[int]) -> None:
         """Set the lag of partitions from what the latest fetch said of their ends; asks nobody."""
@@ -71,13 +79,14 @@ class Committer:
             if end >= 0 and position >= 0:
                 self._metrics.consumer_lag.labels(str(number)).set(max(0, end - position))
 
-    def forget_lag(self, partitions: Iterable[int]) -> None:
-        """Drop the lag of partitions that are someone else's now."""
+    def forget(self, partitions: Iterable[int]) -> None:
+        """Have no more to do with partitions that are someone else's now."""
         for number in partitions:
+            self._pending.pop(number, None)
             self._metrics.consumer_lag.remove(str(number))
 
     def _refused(self, error: KafkaError) -> None:
         if error.code() not in _REBALANCING:
             raise BrokerError(f"offsets of {self._topic} cannot be committed: {error.str()}")
         self._metrics.commit_failures.inc()
-        _LOG.warning("offsets are not committed, the group is rebalancing: %s", error.str())
+        _LOG.warning("offsets are to be committed later, the group is rebalancing: %s", error.str())

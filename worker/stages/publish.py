@@ -40,20 +40,24 @@ class Publisher:
             PublishError: a record was not acknowledged. Others of the batch may have been.
         """
         self._failure = None
-        self._send(records)
-        if self._too_large:
-            again = [record.without_value() for record in self._too_large if record.without_value]
-            self._too_large = []
-            _LOG.warning("%d dead letters are too large for their topic", len(again))
-            self._send(again)
+        for record in self._send(records):
+            # Brokers limit whole batches: it may have been too large only for its company.
+            if self._send([record]) and record.without_value is not None:
+                _LOG.warning(
+                    "a dead letter is too large for %s; its value is left out", record.topic
+                )
+                self._send([record.without_value()])
 
-    def _send(self, records: Sequence[OutgoingRecord]) -> None:
+    def _send(self, records: Sequence[OutgoingRecord]) -> list[OutgoingRecord]:
+        """Produce records and return those that were too large and have a substitute."""
         for record in records:
             self._produce(record)
         # Every record is acknowledged or has failed when its message.timeout.ms is over.
         while self._producer.flush(_POLL_S):
             self._raise_failure()
         self._raise_failure()
+        too_large, self._too_large = self._too_large, []
+        return too_large
 
     def _produce(self, record: OutgoingRecord) -> None:
         while True:

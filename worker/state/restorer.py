@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from worker.metrics import RestoredState, WorkerMetrics
 from worker.state.restore import StateLoader, StateRecord
@@ -50,11 +50,11 @@ class StateRestorer:
         """Whether users are still to be restored."""
         return bool(self._begun)
 
-    def begin(self, partitions: Iterable[int]) -> None:
+    def begin(self, partitions: Collection[int]) -> None:
         """Restore the users of these partitions from now on."""
-        for partition in partitions:
-            self._begun[partition] = time.monotonic()
-            self._reader.add([partition])
+        now = time.monotonic()
+        self._begun.update(dict.fromkeys(partitions, now))
+        self._reader.add(partitions)
 
     def abandon(self, partitions: Iterable[int]) -> None:
         """Restore these no further: they are someone else's."""
