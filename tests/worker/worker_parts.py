@@ -21,7 +21,7 @@ from worker.pipeline import Pipeline
 from worker.stages.decode import Decoder
 from worker.state.arena import UserArena
 
-NOW_MS = 1_800_000_000_000
+NOW_MS = 1_700_000_000_000
 RECORD_MS = NOW_MS - 250
 
 
