@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import huggingface_hub.constants
@@ -9,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from transformers import PreTrainedModel, RobertaConfig, RobertaModel, T5Config, T5Model
 
 from schemas.errors import EncoderError
 from worker.encoder import export as export_module
@@ -231,6 +233,42 @@ def test_truncated_weights(tiny_model: Path, tmp_path: Path):
         (tmp_path / file.name).write_bytes(content[:cut])
     with pytest.raises(EncoderError, match="transformers cannot load the model"):
         load_model(find_source(str(tmp_path)))
+
+
+@pytest.fixture
+def other_model(tiny_model: Path, tmp_path: Path) -> Callable[[PreTrainedModel], str]:
+    """Save a model of another architecture with the tiny model's tokenizer; tell its folder."""
+
+    def save(model: PreTrainedModel) -> str:
+        folder = tmp_path / "model"
+        model.save_pretrained(folder)
+        for file in tiny_model.glob("tokenizer*"):
+            shutil.copy(file, folder)
+        return str(folder)
+
+    return save
+
+
+SHAPE = {"vocab_size": 32, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4}
+
+
+@pytest.mark.parametrize(("positions", "limit"), [(50, 49), (500, 64)])
+def test_positions_that_roberta_does_not_use_are_not_offered(
+    other_model: Callable[[PreTrainedModel], str], positions: int, limit: int
+):
+    """With padding token 0 positions count from 1; the tokenizer's own limit is 64."""
+    config = RobertaConfig(**SHAPE, max_position_embeddings=positions, pad_token_id=0)
+    loaded = load_model(find_source(other_model(RobertaModel(config))))
+    assert loaded.position_limit == limit
+
+
+def test_what_is_no_encoder_is_refused(
+    other_model: Callable[[PreTrainedModel], str], tmp_path: Path
+):
+    config = T5Config(vocab_size=32, d_model=32, d_kv=8, d_ff=32, num_layers=1, num_heads=4)
+    with pytest.raises(EncoderError, match="cannot export the T5Model to ONNX; is it an encoder"):
+        export_encoder(other_model(T5Model(config)), tmp_path / "out", max_tokens=16)
+    assert not (tmp_path / "out").exists()
 
 
 def test_neither_a_folder_nor_a_hub_id():

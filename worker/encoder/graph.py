@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from schemas.errors import EncoderError
 from worker.encoder.folder import INPUT_NAMES, OUTPUT_NAME
 
 _EXPORTER_LOGGERS = ("torch.onnx", "onnxscript", "onnx_ir")
@@ -43,19 +44,29 @@ class SentenceEncoder(nn.Module):
 
 
 def export_graph(encoder: SentenceEncoder, path: Path) -> None:
-    """Write the float32 ONNX graph, dynamic in batch and sequence."""
+    """Write the float32 ONNX graph, dynamic in batch and sequence.
+
+    Raises:
+        EncoderError: torch cannot export the model.
+    """
     batch, sequence = torch.export.Dim("batch"), torch.export.Dim("sequence", min=2)
     example = torch.ones((2, 8), dtype=torch.int64)
-    with _quiet_exporter(), torch.inference_mode():
-        program = torch.onnx.export(
-            encoder,
-            (example, example.clone()),
-            dynamo=True,
-            verbose=False,
-            input_names=list(INPUT_NAMES),
-            output_names=[OUTPUT_NAME],
-            dynamic_shapes={name: {0: batch, 1: sequence} for name in INPUT_NAMES},
-        )
+    try:
+        with _quiet_exporter(), torch.inference_mode():
+            program = torch.onnx.export(
+                encoder,
+                (example, example.clone()),
+                dynamo=True,
+                verbose=False,
+                input_names=list(INPUT_NAMES),
+                output_names=[OUTPUT_NAME],
+                dynamic_shapes={name: {0: batch, 1: sequence} for name in INPUT_NAMES},
+            )
+    except torch.onnx.OnnxExporterError as error:
+        raise EncoderError(
+            f"torch cannot export the {type(encoder.transformer).__name__} to ONNX; is it an"
+            f" encoder, as BERT is? ({error.__cause__ or error})"
+        ) from error
     assert program is not None  # it is None only with dynamo=False
     model = program.model_proto
     _strip_traces(model)

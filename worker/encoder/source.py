@@ -16,6 +16,7 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from safetensors import SafetensorError
 from tokenizers import Tokenizer
+from torch import nn
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
@@ -31,6 +32,9 @@ OFFLINE_SHA256 = {
     "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 }
 """The digest that the model's authors publish for these weights."""
+
+# transformers says "no limit" with 1e30.
+_NO_LIMIT = 10**6
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _HUB_FILES = ["*.safetensors", "*.safetensors.index.json", "config.json", "*token*", "vocab*"]
@@ -107,16 +111,30 @@ def load_model(source: ModelSource) -> LoadedModel:
         )
     backend.no_padding()
     backend.no_truncation()
-    limits = [
-        getattr(model.config, "max_position_embeddings", None),
-        tokenizer.model_max_length if tokenizer.model_max_length < 10**6 else None,
-    ]
     return LoadedModel(
         model=model.eval(),
         tokenizer=backend,
         unknown_token_id=tokenizer.unk_token_id,
-        position_limit=min((limit for limit in limits if limit), default=None),
+        position_limit=_position_limit(model, tokenizer.model_max_length),
     )
+
+
+def _position_limit(model: PreTrainedModel, tokenizer_limit: int) -> int | None:
+    limits = []
+    if tokenizer_limit < _NO_LIMIT:
+        limits.append(tokenizer_limit)
+    positions: int | None = getattr(model.config, "max_position_embeddings", None)
+    if positions is not None:
+        # RoBERTa and its kin count positions from the padding token's on.
+        skipped = [
+            module.padding_idx + 1
+            for name, module in model.named_modules()
+            if name.endswith("position_embeddings")
+            and isinstance(module, nn.Embedding)
+            and module.padding_idx is not None
+        ]
+        limits.append(positions - max(skipped, default=0))
+    return min(limits, default=None)
 
 
 def _offline_source() -> ModelSource:
