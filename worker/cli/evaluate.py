@@ -41,13 +41,13 @@ def evaluate(
 
     from worker.evaluation.evaluate import EvaluationJob
     from worker.evaluation.evaluate import evaluate as run
-    from worker.evaluation.report import table, write_json
+    from worker.evaluation.report import tables, write_json
 
     console = Console()
     job = EvaluationJob(bundle, events, items, cut, users, exclude_seen, device)
     with console.status("loading") as status:
         report = run(job, lambda name: status.update(f"scoring {name}"))
-    console.print(table(report))
+    console.print(tables(report))
     if json_out is not None:
         write_json(report, json_out)
         console.print(f"wrote {json_out}")

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
 from schemas.errors import DataError
 from schemas.settings import TrainingSettings
@@ -200,15 +201,18 @@ class MetaTrainer:
         unique, inverse = torch.unique(codes, return_inverse=True)
         keep = (torch.rand(len(unique), device=self._device) >= settings.id_dropout).float()
         vectors = self.model.items(self._text[unique], self._rows[unique], keep)
-        of_events, of_negatives, of_anchors = inverse.split(
-            [batch.items.numel(), len(negatives), len(anchors)]
+        # `embedding` and not indexing: its gradient adds up in a fixed order, so that training is a
+        # function of the seed.
+        event_vectors, negative_vectors, anchor_vectors = (
+            F.embedding(part, vectors)
+            for part in inverse.split([batch.items.numel(), len(negatives), len(anchors)])
         )
-        event_vectors = vectors[of_events].view(*batch.items.shape, -1)
-        queries = self.model.unroll(event_vectors, batch.types, batch.gaps, vectors[of_anchors])
+        event_vectors = event_vectors.view(*batch.items.shape, -1)
+        queries = self.model.unroll(event_vectors, batch.types, batch.gaps, anchor_vectors)
         loss = sampled_softmax_loss(
             queries[batch.mask],
             Items(event_vectors[batch.mask], batch.items[batch.mask]),
-            Items(vectors[of_negatives], negatives),
+            Items(negative_vectors, negatives),
             self._log_probability,
         )
         optimizer.zero_grad(set_to_none=True)
