@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
+from rich import box
 from rich.console import Group
 from rich.table import Table
 
@@ -31,7 +32,7 @@ def tables(report: Report) -> Group:
 
 
 def _table(report: Report, metric: str, value: Callable[[Quality], float | None]) -> Table:
-    grid = Table(title=metric, title_justify="left")
+    grid = Table(title=metric, title_justify="left", box=box.SIMPLE_HEAD)
     grid.add_column("model", no_wrap=True)
     for name in ("overall", *(label for label, _, _ in EVENTS_SEEN_BUCKETS)):
         grid.add_column(name, justify="right", no_wrap=True)
