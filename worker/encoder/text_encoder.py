@@ -31,8 +31,8 @@ from worker.encoder.session import (
 )
 from worker.encoder.vector_cache import VectorCache, text_key
 
-# 128 tokens keep a layer's activations within a core's level-2 cache: measured best of 1 to 4096
-# (docs/decisions/0002-text-encoder-on-cpu.md). A GPU wants large batches; this figure is a guess.
+# Measured best of 1 to 4096 (docs/decisions/0002-text-encoder-on-cpu.md), probably because a layer's
+# activations then fit a core's level-2 cache. A GPU wants large batches; its figure is a guess.
 CPU_BATCH_TOKENS = 128
 GPU_BATCH_TOKENS = 16_384
 
@@ -50,7 +50,7 @@ class TextEncoder:
     - Lone surrogates, which are no characters, count as U+FFFD, and the names of the tokenizer's
       special tokens ("[SEP]") as ordinary text.
     - On a CPU a text's vector is the same, bit for bit, whatever it is encoded together with, so a
-      replay computes what was computed before. On a GPU it is the same to about 1e-6.
+      replay computes what was computed before. On a GPU its last digits may differ (not measured).
     - Which characters are known is the tokenizer's affair. The default model's vocabulary is
       English: of Chinese it has 488 characters, each other one is the unknown token, and texts
       that differ only in those have the same vector.
