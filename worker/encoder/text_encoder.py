@@ -31,7 +31,7 @@ from worker.encoder.session import (
 )
 from worker.encoder.vector_cache import VectorCache, text_key
 
-# Measured best of 1 to 4096 (docs/decisions/0002-text-encoder-on-cpu.md), probably because a layer's
+# Measured best of 1 to 4096 (docs/decisions/0002-text-encoder-on-cpu.md), probably because the
 # activations then fit a core's level-2 cache. A GPU wants large batches; its figure is a guess.
 CPU_BATCH_TOKENS = 128
 GPU_BATCH_TOKENS = 16_384
