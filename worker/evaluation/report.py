@@ -32,7 +32,7 @@ def tables(report: Report) -> Group:
 
 
 def _table(report: Report, metric: str, value: Callable[[Quality], float | None]) -> Table:
-    grid = Table(title=metric, title_justify="left", box=box.SIMPLE_HEAD)
+    grid = Table(title=metric, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     grid.add_column("model", no_wrap=True)
     for name in ("overall", *(label for label, _, _ in EVENTS_SEEN_BUCKETS)):
         grid.add_column(name, justify="right", no_wrap=True)
