@@ -10,10 +10,7 @@ Layout:
 from __future__ import annotations
 
 import hashlib
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path, PurePosixPath
 
 import msgspec
@@ -22,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from schemas.errors import BundleError
+from worker.files import new_folder, sha256_of
 from worker.model.config import ModelConfig
 
 FORMAT = 1
@@ -109,25 +107,13 @@ class Bundle:
         return self.folder / TEXT_ENCODER
 
 
-@contextmanager
-def new_bundle_folder(out: Path) -> Iterator[Path]:
+def new_bundle_folder(out: Path) -> AbstractContextManager[Path]:
     """Give a folder to write a bundle into; it becomes `out` only if the block succeeds.
 
     Raises:
         BundleError: `out` exists and is not a bundle, so it must not be replaced.
     """
-    if out.exists() and not (out / MANIFEST).is_file() and (out.is_file() or any(out.iterdir())):
-        raise BundleError(f"{out} exists and is not a bundle; give another --out")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    try:
-        yield folder
-        folder.chmod(0o755)
-        if out.exists():
-            shutil.rmtree(out)
-        folder.rename(out)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    return new_folder(out, marker=MANIFEST, error=BundleError)
 
 
 def write_bundle(
@@ -205,9 +191,3 @@ def _payload(folder: Path) -> list[PurePosixPath]:
     paths = (path for path in folder.rglob("*") if path.is_file())
     names = (PurePosixPath(path.relative_to(folder).as_posix()) for path in paths)
     return sorted(name for name in names if str(name) != MANIFEST)
-
-
-def sha256_of(path: Path) -> str:
-    """Return the hex sha256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

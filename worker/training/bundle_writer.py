@@ -15,13 +15,13 @@ from schemas.settings import TrainingSettings
 from worker.data import EventLog, ItemTable, load_events, load_items
 from worker.encoder.export import export_encoder
 from worker.encoder.text_encoder import TextEncoder
+from worker.files import sha256_of
 from worker.model.bundle import (
     TEXT_ENCODER,
     KnownItems,
     Manifest,
     Provenance,
     new_bundle_folder,
-    sha256_of,
     write_bundle,
 )
 from worker.model.serving import ANCHORS, pick_device
