@@ -22,6 +22,9 @@ from schemas.topics import Topic
 from worker.broker.embedded import CONSUMER_PROPERTIES, EmbeddedBroker
 from worker.broker.kafka import KafkaBroker
 
+# As the command line does it, before anything loads torch.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 REAL_KAFKA_FIXTURES = {"kafka_broker", "private_kafka_broker", "kafka_settings"}
 
 Records = Iterable[tuple[bytes | str | None, bytes | str | None]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import typer
@@ -9,6 +10,7 @@ import typer
 from schemas.errors import InnerloopError
 from worker.cli.broker import broker_app
 from worker.cli.dataset import dataset_app
+from worker.cli.demo import demo
 from worker.cli.evaluate import evaluate
 from worker.cli.export_encoder import export_encoder
 from worker.cli.replay import replay
@@ -25,6 +27,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",  # paragraphs of docstrings are wrapped to the terminal
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command()(demo)
 app.command()(train)
 app.command()(evaluate)
 app.command("worker")(run_worker)
@@ -39,6 +42,9 @@ app.add_typer(broker_app, name="broker")
 
 def main() -> None:
     """Run the command line."""
+    # Must be set before torch loads OpenMP. Threads that spin while they wait for each other starve
+    # whatever shares their cores, a broker for instance: docs/decisions/0003-passive-openmp.md.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app()
     except InnerloopError as error:
