@@ -16,6 +16,7 @@ from schemas.user_state import UserState
 from worker.catalogue import Catalogue, ItemChange
 from worker.metrics import WorkerMetrics
 from worker.micro_batch import BatchProcessor
+from worker.model.interface import AdaptationModel
 from worker.outputs import OutgoingRecord, RecommendationWriter
 from worker.pipeline import Pipeline
 from worker.stages.decode import Decoder
@@ -110,7 +111,7 @@ class Journal:
 class Worker:
     """Everything of a worker but its Kafka clients."""
 
-    model: FakeModel = field(default_factory=FakeModel)
+    model: AdaptationModel = field(default_factory=FakeModel)
     settings: WorkerSettings = field(
         default_factory=lambda: WorkerSettings(top_k=5, recent_events=8)
     )
