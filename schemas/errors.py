@@ -33,6 +33,10 @@ class BrokerError(InnerloopError):
     """A Kafka broker cannot be started or reached, or refuses what is asked of it."""
 
 
+class DemoError(InnerloopError):
+    """A part of the demo ended before its time, or does not get on."""
+
+
 class CodecError(InnerloopError):
     """A message cannot be encoded or decoded."""
 

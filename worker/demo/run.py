@@ -1,0 +1,164 @@
+"""Runs the demo: data, bundle, broker, topics, worker, replay, each by its public command."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import polars as pl
+from rich.console import Console
+from rich.text import Text
+
+from schemas.errors import DemoError
+from worker.broker.embedded import PARTITIONS
+from worker.broker.readiness import free_port
+from worker.data import read_table
+from worker.demo.bundle import reusable
+from worker.demo.children import Child, Children, command_name, interrupted_by_signals
+from worker.demo.frame import Frame
+from worker.demo.plan import DemoPlan, metrics_url
+from worker.demo.screen import Screen
+from worker.demo.subscriber import Subscriber
+from worker.demo.summary import CAUTION, next_steps, summary
+from worker.demo.visitors import Visitors
+from worker.demo.watch import Watch
+
+_ADDRESS = re.compile(r"BOOTSTRAP_SERVERS=(\S+)")
+_BROKER_WITHIN_S = 30.0
+_WAIT_STEP_S = 0.05
+
+
+@dataclass(frozen=True)
+class _Stream:
+    """The processes that go on until the end."""
+
+    broker: Child
+    worker: Child
+    address: str
+    metrics_port: int
+
+
+class Demo:
+    """One run of the demo.
+
+    Args:
+        plan: what to do.
+        console: where to show it.
+        count_events: counts the events that the replay will publish, once the data is there.
+    """
+
+    def __init__(self, plan: DemoPlan, console: Console, count_events: Callable[[], int]) -> None:
+        self._plan = plan
+        self._console = console
+        self._count_events = count_events
+        self._innerloop = command_name()
+
+    def run(self) -> Frame:
+        """Run to the end, stop every process, and say how it went; return the last moment.
+
+        Raises:
+            DemoError: a process ended before its time, or events stayed unanswered.
+        """
+        self._plan.folder.mkdir(parents=True, exist_ok=True)
+        self._plan.config.write_text(self._plan.config_text(), encoding="utf-8")
+        self._console.print(Text(CAUTION, style="dim"))
+        with interrupted_by_signals():
+            with Children(self._plan.logs) as children:
+                self._make_data(children)
+                self._make_bundle(children)
+                stream = self._start_stream(children)
+                frame, cut_short = self._replay(children, stream)
+                self._console.print("stopping worker and broker", style="dim")
+            if stream.worker.status != 0:
+                raise DemoError(f"the worker did not stop as it should{stream.worker.tail()}")
+        self._console.print(summary(frame, self._plan, cut_short=cut_short))
+        self._say_what_next()
+        return frame
+
+    def _make_data(self, children: Children) -> None:
+        self._say("Data")
+        self._run(children, "dataset", self._plan.dataset_command())
+
+    def _make_bundle(self, children: Children) -> None:
+        self._say("A model bundle, trained on visitors before the cut")
+        if reusable(self._plan):
+            self._console.print(
+                f"the one in {self._plan.bundle} was made of this data; --fresh trains again"
+            )
+            return
+        self._run(children, "train", self._plan.train_command())
+
+    def _start_stream(self, children: Children) -> _Stream:
+        self._say("A broker, in memory")
+        broker = self._start(children, "broker", self._plan.broker_command())
+        address = _address(broker)
+        self._say("Topics and catalogue")
+        self._run(children, "topics", self._plan.topics_command(address), logged=True)
+        self._run(children, "catalog", self._plan.catalog_command(address), logged=True)
+        port = free_port()
+        self._say("The worker")
+        worker = self._start(children, "worker", self._plan.worker_command(address, port))
+        return _Stream(broker, worker, address, port)
+
+    def _replay(self, children: Children, stream: _Stream) -> tuple[Frame, bool]:
+        watch = Watch(stream.worker, stream.metrics_port, [stream.broker, stream.worker])
+        sample = watch.wait_until_ready(PARTITIONS)
+        self._console.print(
+            f"ready: {sample.items:,.0f} items; metrics at {metrics_url(stream.metrics_port)}"
+        )
+        self._say("Visitors that training never saw")
+        expected = self._count_events()
+        visitors = Visitors(self._titles())
+        with Subscriber(stream.address, visitors) as subscriber:
+            replay = self._start(children, "replay", self._plan.replay_command(stream.address))
+            with Screen(self._console) as screen:
+                frame = watch.follow(replay, expected, subscriber, visitors, screen.show)
+        if frame.sent != expected and not watch.cut_short:
+            raise DemoError(f"the replay published {frame.sent:,} of {expected:,} events")
+        return frame, watch.cut_short
+
+    def _titles(self) -> dict[str, str]:
+        items = read_table(self._plan.items_file).select("item_id", pl.col("title").fill_null(""))
+        return dict(items.iter_rows())
+
+    def _start(self, children: Children, name: str, command: list[str]) -> Child:
+        self._print_command(command, " &")
+        return children.start(name, command)
+
+    def _run(
+        self, children: Children, name: str, command: list[str], *, logged: bool = False
+    ) -> None:
+        self._print_command(command)
+        children.start(name, command, logged=logged).wait()
+
+    def _say(self, heading: str) -> None:
+        self._console.print(Text(f"\n{heading}", style="bold"))
+
+    def _print_command(self, command: list[str], suffix: str = "") -> None:
+        text = f"$ {self._innerloop} {shlex.join(command)}{suffix}"
+        self._console.print(Text(text, style="cyan"), soft_wrap=True)
+
+    def _say_what_next(self) -> None:
+        self._say("What to try next")
+        for purpose, commands in next_steps(self._plan, self._innerloop):
+            self._console.print(Text(purpose))
+            for command in commands:
+                self._console.print(Text(f"  {command}", style="cyan"), soft_wrap=True)
+
+
+def _address(broker: Child) -> str:
+    """Wait for the broker's address.
+
+    Raises:
+        DemoError: it ends instead, or does not come up in time.
+    """
+    deadline = time.monotonic() + _BROKER_WITHIN_S
+    while time.monotonic() < deadline:
+        broker.check()
+        if found := _ADDRESS.search(broker.output()):
+            return found[1]
+        time.sleep(_WAIT_STEP_S)
+    raise DemoError(f"the broker is not up after {_BROKER_WITHIN_S:g} s{broker.tail()}")
