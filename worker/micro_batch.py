@@ -18,9 +18,10 @@ from typing import Protocol
 from confluent_kafka import Message
 
 from worker.metrics import Outcome, Stage, WorkerMetrics
-from worker.outputs import OutgoingRecord, RecommendationWriter, dead_letter_record
+from worker.outputs import RecommendationWriter, dead_letter_record
 from worker.pipeline import Answers, Pipeline
 from worker.stages.decode import NO_TIMESTAMP, Decoded, Decoder, position
+from worker.stages.publish import OutgoingRecord
 from worker.state.arena import UserArena
 from worker.state.changelog import encode_states
 

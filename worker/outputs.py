@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -20,24 +19,12 @@ from schemas.recommendations import (
 from worker.catalogue import Catalogue
 from worker.pipeline import Answers
 from worker.stages.decode import DeadLetter, position, record_time
+from worker.stages.publish import OutgoingRecord
 from worker.state.evidence import NO_ITEM
 
 _FROM_START = Reason(kind=ReasonKind.START)
 _DECIMALS = 6
 _DECODE_STAGE = "decode"
-
-
-@dataclass(frozen=True, slots=True)
-class OutgoingRecord:
-    """A record to be produced."""
-
-    topic: str
-    partition: int
-    key: bytes | None
-    value: bytes | None
-    headers: list[tuple[str, str | bytes | None]] | None = None
-    without_value: Callable[[], OutgoingRecord] | None = None
-    """Makes what to produce instead where the topic does not take a value of this size."""
 
 
 class RecommendationWriter:

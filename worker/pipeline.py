@@ -5,11 +5,7 @@ No Kafka in here: events go in as columns, answers come out as columns.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-
-import torch
 
 from schemas.settings import WorkerSettings
 from worker.catalogue import Catalogue
@@ -68,17 +64,14 @@ class Pipeline:
     def process(self, events: EventColumns) -> Answers:
         """Apply the events in order and return an answer to each that was applied."""
         metrics, catalogue, model = self._metrics, self._catalogue, self._model
-        with _single_thread():
-            with metrics.time(Stage.FOLD):
-                batch = fold(events, self._arena, catalogue)
-                self._prequential.recall_lists(batch)
-            with metrics.time(Stage.ENCODE):
-                targets = encode_targets(batch.rows, batch.searches, catalogue, model)
-            with metrics.time(Stage.ADAPT):
-                steps = Steps(
-                    batch.slots, batch.rounds, batch.learns, targets, batch.types, batch.gaps
-                )
-                adapted = adapt(steps, self._arena, model)
+        with metrics.time(Stage.FOLD):
+            batch = fold(events, self._arena, catalogue)
+            self._prequential.recall_lists(batch)
+        with metrics.time(Stage.ENCODE):
+            targets = encode_targets(batch.rows, batch.searches, catalogue, model)
+        with metrics.time(Stage.ADAPT):
+            steps = Steps(batch.slots, batch.rounds, batch.learns, targets, batch.types, batch.gaps)
+            adapted = adapt(steps, self._arena, model)
         with metrics.time(Stage.RANK):
             ranked = rank(adapted.queries, batch.recent_rows, catalogue, model, self._top_k)
             self._prequential.score(batch, ranked.rows)
@@ -107,19 +100,3 @@ class Pipeline:
             metrics.batch_users.observe(len(batch.last_of_user()))
             metrics.batch_rounds.observe(int(batch.rounds.max()) + 1)
         metrics.users_resident.set(len(self._arena))
-
-
-@contextmanager
-def _single_thread() -> Iterator[None]:
-    """Run the block's tensor operations in one thread each.
-
-    They are small: divided among threads, each ends in a wait for the slowest, and where the cores
-    have other work too that made `adapt` fifteen times as slow (measured with two threads on two
-    cores, one of them busy). Ranking is large and keeps all threads.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

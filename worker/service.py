@@ -23,13 +23,13 @@ from worker.micro_batch import BatchProcessor, wall_clock_ms
 from worker.model.interface import AdaptationModel
 from worker.outputs import RecommendationWriter
 from worker.pipeline import Pipeline
+from worker.restore.loader import StateLoader
+from worker.restore.restorer import StateRestorer
 from worker.stages.commit import Committer
 from worker.stages.decode import Decoder
 from worker.stages.poll import Poller
 from worker.stages.publish import Publisher
 from worker.state.arena import UserArena
-from worker.state.restore import StateLoader
-from worker.state.restorer import StateRestorer
 from worker.topic_reader import PartitionReader
 
 _ClientT = TypeVar("_ClientT", Consumer, Producer)

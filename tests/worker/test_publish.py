@@ -5,8 +5,7 @@ from confluent_kafka import Producer
 from worker_parts import Journal, Worker, event
 
 from schemas.topics import Topic
-from worker.outputs import OutgoingRecord
-from worker.stages.publish import Publisher, PublishError
+from worker.stages.publish import OutgoingRecord, Publisher, PublishError
 
 
 def record(value: bytes = b"v", **fields) -> OutgoingRecord:

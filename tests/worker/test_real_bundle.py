@@ -17,7 +17,7 @@ from worker.model.bundle import TEXT_ENCODER, KnownItems, Provenance, write_bund
 from worker.model.config import ModelConfig
 from worker.model.meta_model import MetaRecommender
 from worker.model.serving import ANCHORS, ServingModel
-from worker.state.restore import StateLoader
+from worker.restore.loader import StateLoader
 
 KNOWN = [f"i{n}" for n in range(20)]  # of the worker's 30 items: ten are known by text alone
 CONFIG = ModelConfig(dim=16, rank=4, anchors=32)

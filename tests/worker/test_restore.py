@@ -10,7 +10,7 @@ from worker_parts import NOW_MS, Worker, event
 
 from schemas.clickstream import EventType
 from schemas.codec import decode_state, encode_state
-from worker.state.restore import StateLoader
+from worker.restore.loader import StateLoader
 
 FAR = 1 << 40
 

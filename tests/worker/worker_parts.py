@@ -17,9 +17,10 @@ from worker.catalogue import Catalogue, ItemChange
 from worker.metrics import WorkerMetrics
 from worker.micro_batch import BatchProcessor
 from worker.model.interface import AdaptationModel
-from worker.outputs import OutgoingRecord, RecommendationWriter
+from worker.outputs import RecommendationWriter
 from worker.pipeline import Pipeline
 from worker.stages.decode import Decoder
+from worker.stages.publish import OutgoingRecord
 from worker.state.arena import UserArena
 
 NOW_MS = 1_700_000_000_000

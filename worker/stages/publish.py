@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from schemas.errors import BrokerError
-from worker.outputs import OutgoingRecord
 
 _LOG = logging.getLogger(__name__)
 _POLL_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingRecord:
+    """A record to be produced."""
+
+    topic: str
+    partition: int
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, str | bytes | None]] | None = None
+    without_value: Callable[[], OutgoingRecord] | None = None
+    """Makes what to produce instead where the topic does not take a value of this size."""
 
 
 class PublishError(BrokerError):

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 
 from worker.metrics import RestoredState, WorkerMetrics
-from worker.state.restore import StateLoader, StateRecord
+from worker.restore.loader import StateLoader, StateRecord
 from worker.topic_reader import PartitionReader
 
 _LOG = logging.getLogger(__name__)
