@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -31,9 +32,11 @@ def command_name() -> str:
     if on_path is not None and Path(on_path).resolve() == script.resolve():
         return "innerloop"
     if script.is_file():
-        inside = script.is_relative_to(Path.cwd())
-        return str(script.relative_to(Path.cwd()) if inside else script)
-    return f"{sys.executable} -m worker.cli"
+        if script.is_relative_to(Path.cwd()):
+            script = script.relative_to(Path.cwd())
+        # A shell looks along PATH for a name without a folder.
+        return shlex.quote(str(script) if len(script.parts) > 1 else f"./{script}")
+    return shlex.join([sys.executable, "-m", "worker.cli"])
 
 
 class Child:

@@ -15,10 +15,6 @@ CUT = 0.75
 
 What `innerloop train` and `innerloop replay` take by themselves."""
 
-# A consumer that has read all there is waits so long at the embedded broker even if a record comes
-# sooner: with the default, 500, the median latency of the demo is 350 ms and not 40.
-_PROMPT_FETCHES = {"fetch.wait.max.ms": 10}
-
 
 @dataclass(frozen=True)
 class DemoPlan:
@@ -75,9 +71,8 @@ class DemoPlan:
 
     def config_text(self) -> str:
         """Return the content of `config`."""
-        properties = {**CONSUMER_PROPERTIES, **_PROMPT_FETCHES}
         # What JSON makes of a string or a number is TOML, too.
-        lines = [f"{json.dumps(name)} = {json.dumps(value)}" for name, value in properties.items()]
+        lines = [f"{json.dumps(k)} = {json.dumps(v)}" for k, v in CONSUMER_PROPERTIES.items()]
         return (
             "# Written by `innerloop demo` for the commands that it runs: what consumers of the\n"
             "# embedded broker need, so as not to wait long for partitions and for records.\n"

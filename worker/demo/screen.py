@@ -29,7 +29,7 @@ class Screen:
             if console.is_terminal
             else None
         )
-        self._next_line = 0.0
+        self._next_line = LINE_EVERY_S
 
     def __enter__(self) -> Self:
         if self._live:

@@ -13,6 +13,7 @@ from schemas.errors import BrokerError
 from schemas.recommendations import Recommendation
 from schemas.settings import KafkaSettings, WireSettings
 from schemas.topics import Topic
+from worker.broker.embedded import CONSUMER_PROPERTIES
 from worker.demo.visitors import Visitors
 
 _GROUP = "innerloop-demo-view"
@@ -33,7 +34,9 @@ class Subscriber:
     """
 
     def __init__(self, bootstrap_servers: str, visitors: Visitors) -> None:
-        kafka = KafkaSettings(bootstrap_servers=bootstrap_servers)
+        kafka = KafkaSettings(
+            bootstrap_servers=bootstrap_servers, consumer_properties=CONSUMER_PROPERTIES
+        )
         codec = build_codec(WireSettings())
         self._clickstream = kafka.topic(Topic.CLICKSTREAM)
         self._recommendations = kafka.topic(Topic.RECOMMENDATIONS)

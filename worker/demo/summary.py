@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from rich import box
 from rich.console import Group, RenderableType
 from rich.panel import Panel
@@ -69,11 +71,12 @@ def next_steps(plan: DemoPlan, innerloop: str) -> list[tuple[str, list[str]]]:
         plan: of the run, whose files the commands use.
         innerloop: how the command is called from here.
     """
-    files = f"--events {plan.events_file} --items {plan.items_file}"
+    files = shlex.join(["--events", str(plan.events_file), "--items", str(plan.items_file)])
+    bundle = shlex.quote(str(plan.bundle))
     return [
         (
             "Hold it against rivals, offline, on the same visitors:",
-            [f"{innerloop} evaluate --bundle {plan.bundle} {files}"],
+            [f"{innerloop} evaluate --bundle {bundle} {files}"],
         ),
         (
             "Train on your own events (CSV or Parquet: user_id, item_id, event_type, timestamp; "
@@ -85,7 +88,7 @@ def next_steps(plan: DemoPlan, innerloop: str) -> list[tuple[str, list[str]]]:
             "its own:",
             [
                 f"{innerloop} broker kafka",
-                f"{innerloop} topics create && {innerloop} worker --bundle {plan.bundle}",
+                f"{innerloop} topics create && {innerloop} worker --bundle {bundle}",
                 f"{innerloop} replay {files} --users new --rate {plan.rate:g}",
             ],
         ),
