@@ -9,7 +9,9 @@ fast test), see docs/decisions/0001-embedded-broker.md:
 - each partition keeps about its latest 4.7 MB; a reader that falls further behind skips records;
 - transactional offsets are dropped and aborted records stay visible: no exactly-once here;
 - a group that anyone joins or leaves waits for its session timeout less a second before it goes on,
-  so consumers want `CONSUMER_PROPERTIES`; members with different assignors abort the broker.
+  and a fetch that finds nothing takes all of its `fetch.wait.max.ms` even if a record comes sooner:
+  consumers want `CONSUMER_PROPERTIES`;
+- members of a group with different assignors abort the broker.
 """
 
 from __future__ import annotations
@@ -33,8 +35,12 @@ from schemas.errors import BrokerError
 PARTITIONS = 4
 """Partitions of every topic of the embedded broker; librdkafka offers no property to change it."""
 
-CONSUMER_PROPERTIES: dict[str, str | int | float | bool] = {"session.timeout.ms": 6000}
-"""Consumer properties that make a restarted consumer wait 5 s for its partitions, and not 44 s."""
+CONSUMER_PROPERTIES: dict[str, str | int | float | bool] = {
+    "session.timeout.ms": 6000,
+    "fetch.wait.max.ms": 10,
+}
+"""Consumer properties that make a restarted consumer wait 5 s for its partitions, and not 44 s, and
+one that has read everything wait 10 ms for the next record, and not 500 ms."""
 
 _START_TIMEOUT_S = 10.0
 _STOP_TIMEOUT_S = 5.0
