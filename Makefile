@@ -29,8 +29,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[demo,dev]'
 	touch $@
 
-constraints:             ## Pin what is installed now (run after changing dependencies, then test).
-	$(BIN)/uv pip freeze --python $(BIN)/python --exclude-editable > constraints.txt
+constraints: install     ## Pin the newest versions that fit pyproject.toml (then run the tests).
+	$(BIN)/uv pip compile --quiet --upgrade pyproject.toml --extra demo --extra dev --universal \
+	  --python-version 3.11 --no-header --no-annotate --no-emit-index-url -o constraints.txt
+	echo "uv==$$($(BIN)/uv --version | cut -d' ' -f2)" >> constraints.txt
 
 clean:
 	rm -rf $(VENV) .innerloop
