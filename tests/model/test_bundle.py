@@ -123,6 +123,6 @@ def test_a_failed_write_leaves_the_old_bundle(tmp_path: Path) -> None:
 
 def test_a_folder_of_something_else_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("precious")
-    with pytest.raises(BundleError, match="has no manifest.json, so it is not replaced"):
+    with pytest.raises(BundleError, match=r"has no manifest\.json, so it is not replaced"):
         new_bundle_folder(tmp_path).__enter__()
     assert (tmp_path / "thesis.txt").read_text() == "precious"
