@@ -24,7 +24,9 @@ def demo(
             show_default=False,
         ),
     ] = None,
-    rate: Annotated[float, typer.Option(min=0.1, help="Events replayed per second.")] = 600.0,
+    rate: Annotated[
+        float, typer.Option(min=0.1, max=20_000, help="Events replayed per second.")
+    ] = 600.0,
     data_events: Annotated[
         int, typer.Option(min=1, help="Size of the data: three quarters are for training.")
     ] = 180_000,

@@ -79,8 +79,8 @@ def next_steps(plan: DemoPlan, innerloop: str) -> list[tuple[str, list[str]]]:
             [f"{innerloop} evaluate --bundle {bundle} {files}"],
         ),
         (
-            "Train on your own events (CSV or Parquet: user_id, item_id, event_type, timestamp; "
-            "item_id, title):",
+            "Train on your own events (CSV or Parquet: user_id, item_id, event_type, timestamp in "
+            "seconds; item_id, title):",
             [f"{innerloop} train --events events.csv --items items.csv --out my-bundle"],
         ),
         (
