@@ -11,8 +11,7 @@ from torch import Tensor
 
 from schemas.catalog import CatalogItem, item_text
 from worker.metrics import CatalogueChange
-from worker.model.interface import AdaptationModel
-from worker.state.evidence import NO_ITEM
+from worker.model.interface import NO_ITEM, AdaptationModel
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,10 @@ from schemas.recommendations import (
     RecommendedItem,
 )
 from worker.catalogue import Catalogue
+from worker.model.interface import NO_ITEM
 from worker.pipeline import Answers
 from worker.stages.decode import DeadLetter, position, record_time
 from worker.stages.publish import OutgoingRecord
-from worker.state.evidence import NO_ITEM
 
 _FROM_START = Reason(kind=ReasonKind.START)
 _DECIMALS = 6

@@ -15,11 +15,10 @@ from torch import Tensor
 from worker.catalogue import Catalogue
 from worker.events_seen import EVENTS_SEEN_LABELS, events_seen_bucket
 from worker.metrics import WorkerMetrics
-from worker.model.interface import AdaptationModel
+from worker.model.interface import NO_ITEM, AdaptationModel
 from worker.stages.fold import NONE_BEFORE, FoldedBatch, pad_rows
 from worker.stages.rank import rank
 from worker.state.arena import UserArena
-from worker.state.evidence import NO_ITEM
 
 
 class LivePrequential:

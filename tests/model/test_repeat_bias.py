@@ -3,7 +3,8 @@
 import torch
 
 from worker.model.config import ModelConfig
-from worker.model.repeat_bias import NO_ITEM, RepeatBias
+from worker.model.interface import NO_ITEM
+from worker.model.repeat_bias import RepeatBias
 from worker.training.repeat_fit import fit_repeat_bias, repeat_cases
 
 

@@ -13,6 +13,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+NO_ITEM = -1
+"""Row of no item: the catalogue does not hold it, or the event tells nothing of it."""
+
 
 @dataclass(frozen=True)
 class UserArrays:

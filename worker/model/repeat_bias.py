@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from worker.model.config import ModelConfig
-
-NO_ITEM = -1
+from worker.model.interface import NO_ITEM
 
 
 class RepeatBias(nn.Module):

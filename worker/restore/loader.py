@@ -14,13 +14,13 @@ from schemas.errors import DecodeError
 from schemas.user_state import UserState
 from worker.catalogue import Catalogue
 from worker.metrics import RestoredState
-from worker.model.interface import AdaptationModel
+from worker.model.interface import NO_ITEM, AdaptationModel
 from worker.stages.adapt import Steps, adapt
 from worker.stages.encode import encode_targets
 from worker.stages.fold import gap_seconds
 from worker.state.arena import NEVER, NO_OFFSET, ResidentUser, UserArena
 from worker.state.changelog import check_state, decode_arrays
-from worker.state.evidence import NO_ITEM, evidence_row, learns, search_text
+from worker.state.evidence import evidence_row, learns, search_text
 
 _LOG = logging.getLogger(__name__)
 

@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from worker.catalogue import Catalogue
-from worker.model.interface import AdaptationModel
-from worker.state.evidence import NO_ITEM
+from worker.model.interface import NO_ITEM, AdaptationModel
 
 
 def encode_targets(

@@ -9,14 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.clickstream import EVENT_TYPE_INDEX, EventType
+from schemas.clickstream import EVENT_TYPE_INDEX, SUPPORT_TYPES, EventType
 from schemas.user_state import SupportEvent
 from worker.metrics import NoStep, Outcome
+from worker.model.interface import NO_ITEM
 from worker.stages.decode import EventColumns
 from worker.state.arena import NEVER, ResidentUser, UserArena
 from worker.state.evidence import (
-    NO_EVIDENCE,
-    NO_ITEM,
     QUERY_CHARACTERS,
     ItemRows,
     evidence_row,
@@ -161,7 +160,7 @@ class _Folding:
         if row != NO_ITEM or text is not None:
             user.last_time = max(user.last_time, time)
         else:
-            tells_nothing = kind in NO_EVIDENCE or kind is EventType.SEARCH
+            tells_nothing = kind not in SUPPORT_TYPES or kind is EventType.SEARCH
             self._without_step[NoStep.NO_EVIDENCE if tells_nothing else NoStep.UNKNOWN_ITEM] += 1
         if text is not None:
             self._searches[position] = text

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from worker.catalogue import Catalogue
-from worker.model.interface import AdaptationModel
-from worker.state.evidence import NO_ITEM
+from worker.model.interface import NO_ITEM, AdaptationModel
 
 _CHUNK_ELEMENTS = 1 << 24
 """Elements of the largest intermediate array: 64 MiB of float32."""

@@ -8,13 +8,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.clickstream import EventType
-
-NO_EVIDENCE = frozenset({EventType.IMPRESSION, EventType.REMOVE_FROM_CART})
-"""Types that do not say the user likes the item: counted and answered, never a support event."""
-
-NO_ITEM = -1
-"""Row of no item: the catalogue does not hold it, or the event tells nothing of it."""
+from schemas.clickstream import SUPPORT_TYPES, EventType
+from worker.model.interface import NO_ITEM
 
 QUERY_CHARACTERS = 512
 """Characters of a search query that are used: more than a text encoder's token limit holds, and a
@@ -33,12 +28,12 @@ def is_evidence(kind: EventType, query: str | None) -> bool:
     """Whether an event of this type, with this search query, can be learned from."""
     if kind is EventType.SEARCH:
         return search_text(kind, query) is not None
-    return kind not in NO_EVIDENCE
+    return kind in SUPPORT_TYPES
 
 
 def evidence_row(kind: EventType, item_id: str | None, items: ItemRows) -> int:
     """Return the row of the item that the event is evidence of liking, else `NO_ITEM`."""
-    return NO_ITEM if kind in NO_EVIDENCE or kind is EventType.SEARCH else items.row(item_id)
+    return NO_ITEM if kind not in SUPPORT_TYPES or kind is EventType.SEARCH else items.row(item_id)
 
 
 def search_text(kind: EventType, query: str | None) -> str | None:

@@ -16,8 +16,8 @@ from schemas.errors import DataError
 from schemas.settings import TrainingSettings
 from worker.data import EventLog
 from worker.model.config import ModelConfig
+from worker.model.interface import NO_ITEM
 from worker.model.meta_model import MetaRecommender
-from worker.model.repeat_bias import NO_ITEM
 from worker.ranking import target_ranks
 from worker.ranking_quality import Quality, quality
 from worker.training.repeat_fit import fit_repeat_bias, repeat_cases
