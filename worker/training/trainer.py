@@ -60,7 +60,7 @@ class MetaTrainer:
     """Trains a `MetaRecommender` by unrolling the inner loop over users' streams.
 
     Every prefix of a stream is scored on the next item, and the loss is back-propagated through all
-    the inner-loop steps before it. The result is a function of the arguments and the seed.
+    the inner-loop steps before it. On a CPU the result is a function of the arguments and the seed.
 
     Args:
         settings: sizes and hyper-parameters.
