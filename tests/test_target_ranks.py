@@ -13,7 +13,7 @@ def test_rank_is_the_number_of_preferred_items_and_ties_go_by_row() -> None:
 def test_excluded_items_do_not_count() -> None:
     items = torch.tensor([[3.0], [2.0], [1.0]])
     excluded = torch.tensor([[0, 2], [2, 2]])
-    ranks = target_ranks(torch.ones(2, 1), items, torch.tensor([2, 2]), excluded)
+    ranks = target_ranks(torch.ones(2, 1), items, torch.tensor([2, 2]), excluded=excluded)
     assert ranks.tolist() == [1, 2]
 
 
