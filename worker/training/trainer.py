@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from worker.training.sequences import StreamBatch, UserStreams, recent_items
 
 _GRADIENT_NORM = 1.0
 _WARM_UP = 0.1
+_ANCHOR_SEED = 256
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,17 @@ class TrainedModel:
     epochs: list[Epoch]
     validation: Quality
     """Of the best epoch, with the repeat bias."""
+
+
+class ValidationCases(NamedTuple):
+    """Events of the validation users on items known in training."""
+
+    queries: Tensor
+    """Before each event, (n, d)."""
+    recent: Tensor
+    """Rows of the user's latest items, newest first, `NO_ITEM` where unknown, (n, r)."""
+    targets: Tensor
+    """Rows of the items acted on, (n,)."""
 
 
 class MetaTrainer:
@@ -98,6 +111,7 @@ class MetaTrainer:
         rows = np.zeros(len(text_vectors), np.int64)
         rows[self.known] = np.arange(len(self.known))
         self._rows = torch.from_numpy(rows).to(device)
+        self._is_known = torch.from_numpy(self.counts > 0).to(device)
         self._log_probability = self._sampler.log_probability.to(device)
         config = ModelConfig(
             dim=settings.dim,
@@ -146,51 +160,51 @@ class MetaTrainer:
             elif number - best_at >= settings.patience:
                 break
         self.model.load_state_dict(best_state)
-        validation = self._fit_repeat_bias()
-        anchors = self._draw_anchors()
+        vectors = self._known_vectors()
+        validation = self._fit_repeat_bias(vectors)
+        anchors = self._draw_anchors(vectors)
         return TrainedModel(self.model, self.known, self.counts, anchors, epochs, validation)
 
-    @torch.no_grad()
     def validate(self) -> Quality:
         """Return the quality on the validation users over the items known in training."""
-        queries, recent, targets = self._validation_queries()
-        return quality(self._validation_ranks(queries, recent, targets))
+        vectors = self._known_vectors()
+        return self._quality(self.validation_cases(vectors), vectors)
 
     @torch.no_grad()
-    def _validation_queries(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Return queries (n, d), latest items (n, r) and targets (n,), as rows of known items."""
-        vectors = self._known_vectors()
-        anchors = self._draw_anchors()
-        known = torch.from_numpy(self.counts > 0).to(self._device)
+    def validation_cases(self, vectors: Tensor) -> ValidationCases:
+        """Return what the validation users' events on known items are ranked by.
+
+        Args:
+            vectors: of the items known in training, by row, (known, d).
+        """
+        anchors = self._draw_anchors(vectors)
         parts: list[tuple[Tensor, Tensor, Tensor]] = []
         for cpu_batch in self._validation.batches(256):
             batch = cpu_batch.to(self._device)
-            # An item unseen in training has no row here; the protocol's evaluation covers those.
-            rows = torch.where(known[batch.items], self._rows[batch.items], NO_ITEM)
-            queries = self.model.unroll(
-                vectors[rows.clamp(min=0)], batch.types, batch.gaps, anchors
-            )
+            known, rows = self._is_known[batch.items], self._rows[batch.items]
+            # An item unseen in training is adapted to through its text, as it will be in serving.
+            # It is no target: here it has no row, and the protocol's evaluation covers it.
+            event_vectors = self.model.items(self._text[batch.items], rows, known.float())
+            queries = self.model.unroll(event_vectors, batch.types, batch.gaps, anchors)
+            rows = torch.where(known, rows, NO_ITEM)
             recent = recent_items(rows, self.model.config.recent, NO_ITEM)
-            at = batch.mask & (rows != NO_ITEM)
+            at = batch.mask & known
             parts.append((queries[at], recent[at], rows[at]))
-        queries_, recent_, targets_ = (torch.cat(column) for column in zip(*parts, strict=True))
-        return queries_, recent_, targets_
+        return ValidationCases(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
     @torch.no_grad()
-    def _validation_ranks(
-        self, queries: Tensor, recent: Tensor, targets: Tensor
-    ) -> NDArray[np.int32]:
+    def _quality(self, cases: ValidationCases, vectors: Tensor) -> Quality:
         def shift(scores: Tensor, part: slice) -> None:
-            self.model.repeat.apply_to(scores, recent[part])
+            self.model.repeat.apply_to(scores, cases.recent[part])
 
-        ranks = target_ranks(queries, self._known_vectors(), targets, shift=shift)
-        return ranks.cpu().numpy().astype(np.int32)
+        ranks = target_ranks(cases.queries, vectors, cases.targets, shift=shift)
+        return quality(ranks.cpu().numpy().astype(np.int32))
 
-    def _fit_repeat_bias(self) -> Quality:
-        queries, recent, targets = self._validation_queries()
-        cases = repeat_cases(queries, self._known_vectors().detach(), targets, recent)
-        fit_repeat_bias(self.model.repeat, cases)
-        return quality(self._validation_ranks(queries, recent, targets))
+    def _fit_repeat_bias(self, vectors: Tensor) -> Quality:
+        cases = self.validation_cases(vectors)
+        fit = repeat_cases(cases.queries, vectors, cases.targets, cases.recent)
+        fit_repeat_bias(self.model.repeat, fit)
+        return self._quality(cases, vectors)
 
     def _train_batch(self, batch: StreamBatch, optimizer: torch.optim.Optimizer) -> float:
         settings = self._settings
@@ -221,18 +235,19 @@ class MetaTrainer:
         optimizer.step()
         return loss.item()
 
+    @torch.no_grad()
     def _known_vectors(self) -> Tensor:
         codes = torch.from_numpy(self.known).long().to(self._device)
         ones = torch.ones(len(codes), device=self._device)
         vectors: Tensor = self.model.items(self._text[codes], self._rows[codes], ones)
         return vectors
 
-    @torch.no_grad()
-    def _draw_anchors(self) -> Tensor:
-        # Drawn from a stream of their own, so that validating does not disturb training's draws.
-        rng = np.random.default_rng(self._settings.anchors)
+    def _draw_anchors(self, vectors: Tensor) -> Tensor:
+        """Return the vectors of serving's anchors: the same items at every call."""
+        # From a generator of their own, so that validating does not disturb training's draws.
+        rng = np.random.default_rng(_ANCHOR_SEED)
         codes = self._sampler.draw(self._settings.anchors, rng).to(self._device)
-        return self._known_vectors()[self._rows[codes]].clone()
+        return vectors[self._rows[codes]].clone()
 
     def _draw_validation_users(self, log: EventLog) -> NDArray[np.bool_]:
         users = np.unique(log.users)
