@@ -21,8 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.data import EventLog
+from worker.evaluation.baselines.base import Setting, settings_of
 from worker.evaluation.baselines.ranking import CatalogueRanker
 from worker.evaluation.baselines.replay import UserHistories, replay
+from worker.evaluation.top_lists import TopLists
 
 
 class _Row:
@@ -108,8 +110,18 @@ class Covisitation:
         """The name of the method in reports."""
         return "covisitation_online" if self.online else "covisitation"
 
+    @property
+    def settings(self) -> dict[str, Setting]:
+        """The hyper-parameters."""
+        return settings_of(self)
+
     def prequential_ranks(
-        self, train: EventLog, stream: EventLog, scored: NDArray[np.bool_], n_items: int
+        self,
+        train: EventLog,
+        stream: EventLog,
+        scored: NDArray[np.bool_],
+        n_items: int,
+        lists: TopLists | None = None,
     ) -> NDArray[np.int32]:
         """See `StreamRecommender.prequential_ranks`.
 
@@ -128,4 +140,5 @@ class Covisitation:
             score=counts.scores,
             learn=counts.learn if self.online else None,
             exclude_seen=self.exclude_seen,
+            lists=lists,
         )

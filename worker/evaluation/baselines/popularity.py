@@ -14,9 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.data import EventLog
+from worker.evaluation.baselines.base import Setting, settings_of
 from worker.evaluation.baselines.ranking import CatalogueRanker
 from worker.evaluation.baselines.replay import UserHistories, replay
 from worker.evaluation.baselines.selection import choose_on_validation
+from worker.evaluation.top_lists import TopLists
 
 _HOUR_MS = 3600 * 1000.0
 _DAY_MS = 24 * _HOUR_MS
@@ -52,8 +54,18 @@ class Popularity:
         """The name of the method in reports."""
         return "popularity"
 
+    @property
+    def settings(self) -> dict[str, Setting]:
+        """The hyper-parameters."""
+        return settings_of(self)
+
     def prequential_ranks(
-        self, train: EventLog, stream: EventLog, scored: NDArray[np.bool_], n_items: int
+        self,
+        train: EventLog,
+        stream: EventLog,
+        scored: NDArray[np.bool_],
+        n_items: int,
+        lists: TopLists | None = None,
     ) -> NDArray[np.int32]:
         """See `StreamRecommender.prequential_ranks`."""
         scores = decayed_counts(train, n_items, self.chosen_half_life(train, n_items))
@@ -65,6 +77,7 @@ class Popularity:
             histories=UserHistories(0),
             score=lambda _history: scores,
             exclude_seen=self.exclude_seen,
+            lists=lists,
         )
 
     def chosen_half_life(self, train: EventLog, n_items: int) -> float:

@@ -53,3 +53,41 @@ class CatalogueRanker:
         if excluded:
             rank -= int(np.count_nonzero(preferred[list(excluded)]))
         return rank
+
+    def top(
+        self, scores: NDArray[np.float64], k: int, excluded: Sequence[int] = ()
+    ) -> NDArray[np.int32]:
+        """Return the first `k` items of the order, best first: (k,), or fewer if there are no more.
+
+        `rank` of the item at place p is p.
+
+        Args:
+            scores: (n_items,) finite.
+            k: length of the list.
+            excluded: distinct item codes that are not to be recommended.
+        """
+        length = min(k + len(excluded), len(scores))
+        if length == 0:
+            return np.empty(0, np.int32)
+        last = float(np.partition(scores, len(scores) - length)[len(scores) - length])
+        margin = TIE_TOLERANCE * abs(last)
+        above = np.flatnonzero(scores > last + margin)
+        above = above[np.lexsort((self._position[above], _tie_groups(scores[above])))]
+        tied = np.flatnonzero(scores >= last - margin)
+        tied = tied[scores[tied] <= last + margin]
+        # Of the items that tie with the last place (often all that score zero), the first few.
+        few = min(length - len(above), len(tied) - 1)
+        first = np.argpartition(self._position[tied], few)[: length - len(above)]
+        tied = tied[first][np.argsort(self._position[tied[first]])]
+        best = np.concatenate([above, tied]).astype(np.int32)
+        return best[~np.isin(best, excluded)][:k] if excluded else best
+
+
+def _tie_groups(scores: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Number scores (n,) from the highest, equal but for rounding ones alike: (n,)."""
+    order = np.argsort(-scores, kind="stable")
+    ordered = scores[order]
+    drops = ordered[:-1] - ordered[1:] > TIE_TOLERANCE * np.abs(ordered[1:])
+    groups = np.empty(len(scores), np.int64)
+    groups[order] = np.concatenate([[0], np.cumsum(drops)])[: len(scores)]
+    return groups

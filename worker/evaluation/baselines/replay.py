@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from worker.data import EventLog
 from worker.evaluation.baselines.ranking import CatalogueRanker
+from worker.evaluation.top_lists import TopLists
+from worker.ranking_quality import TOP
 
 Score = Callable[[Sequence[int]], NDArray[np.float64]]
 """From a user's recent items, oldest first, to the scores of the whole catalogue, (n_items,).
@@ -74,6 +76,7 @@ def replay(
     score: Score,
     learn: Learn | None = None,
     exclude_seen: bool = False,
+    lists: TopLists | None = None,
 ) -> NDArray[np.int32]:
     """Go through the stream once, test then learn; see `StreamRecommender.prequential_ranks`.
 
@@ -88,6 +91,7 @@ def replay(
             stands at the cut.
         exclude_seen: leave out what the user has already acted on. An event on such an item
             has no right answer then and gets -1.
+        lists: collects the top lists of the ranked events that it wants.
 
     Raises:
         ValueError: `scored` is not as long as `stream`.
@@ -96,13 +100,20 @@ def replay(
         raise ValueError(f"scored has {len(scored)} entries for {len(stream)} events")
     ranks = np.full(len(stream), -1, dtype=np.int32)
     seen = SeenItems(np.unique(stream.users[scored]), train) if exclude_seen else None
+    if lists is not None:
+        lists.advance(0)
     columns = zip(stream.users.tolist(), stream.items.tolist(), scored.tolist(), strict=True)
     for row, (user, item, wanted) in enumerate(columns):
         history = histories.of(user)
         if wanted:
             excluded = seen.of(user) if seen is not None else set()
             if item not in excluded:
-                ranks[row] = ranker.rank(score(history), item, tuple(excluded))
+                scores, others = score(history), tuple(excluded)
+                ranks[row] = ranker.rank(scores, item, others)
+                if lists is not None and lists.wants(row):
+                    lists.add(row, ranker.top(scores, TOP, others))
+            if lists is not None:
+                lists.advance(1)
         if learn is not None:
             learn(history, item)
         histories.append(user, item)

@@ -22,9 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.data import EventLog
+from worker.evaluation.baselines.base import Setting, settings_of
 from worker.evaluation.baselines.ranking import CatalogueRanker
 from worker.evaluation.baselines.replay import UserHistories, replay
 from worker.evaluation.baselines.selection import choose_on_validation
+from worker.evaluation.top_lists import TopLists
 
 IDF_WEIGHTS = (0.0, 0.5, 1.0)
 """The idf weights to choose from."""
@@ -147,8 +149,18 @@ class VSKNN:
         """The name of the method in reports."""
         return "vsknn"
 
+    @property
+    def settings(self) -> dict[str, Setting]:
+        """The hyper-parameters."""
+        return settings_of(self)
+
     def prequential_ranks(
-        self, train: EventLog, stream: EventLog, scored: NDArray[np.bool_], n_items: int
+        self,
+        train: EventLog,
+        stream: EventLog,
+        scored: NDArray[np.bool_],
+        n_items: int,
+        lists: TopLists | None = None,
     ) -> NDArray[np.int32]:
         """See `StreamRecommender.prequential_ranks`."""
         index = SessionIndex(train, n_items)
@@ -164,6 +176,7 @@ class VSKNN:
             histories=histories,
             score=scorer.scores,
             exclude_seen=self.exclude_seen,
+            lists=lists,
         )
 
     def chosen_idf_weight(self, train: EventLog, n_items: int) -> float:
