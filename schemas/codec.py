@@ -10,7 +10,8 @@ against the same message type, and a bad one becomes a `DecodeError` with the sa
     except DECODE_ERRORS as error:
         failure = decode_error(error, value)  # failure.reason, str(failure)
 
-The user's state is the worker's own business and always MessagePack.
+What workers tell each other is their own business: a user's state is always MessagePack, a block of
+item transitions always JSON.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import msgspec
 
 from schemas.dead_letter import DeadLetterReason
 from schemas.errors import CodecError, DecodeError, SettingsError
+from schemas.item_transitions import ItemTransitions
 from schemas.settings import WireSettings
 from schemas.user_state import UserState
 
@@ -155,3 +157,24 @@ def decode_state(value: bytes) -> UserState:
         raise DecodeError(
             f"the user state is not MessagePack: {error}", DeadLetterReason.MALFORMED
         ) from error
+
+
+_encode_transitions = msgspec.json.Encoder().encode
+_decode_transitions = msgspec.json.Decoder(ItemTransitions).decode
+
+
+def encode_transitions(transitions: ItemTransitions) -> bytes:
+    """Return an `item-transitions` record's value, JSON."""
+    return _encode_transitions(transitions)
+
+
+def decode_transitions(value: bytes) -> ItemTransitions:
+    """Return the block in an `item-transitions` record's value.
+
+    Raises:
+        DecodeError: the value is no such block.
+    """
+    try:
+        return _decode_transitions(value)
+    except DECODE_ERRORS as error:
+        raise decode_error(error, value) from error

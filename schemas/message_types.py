@@ -8,6 +8,7 @@ from importlib.resources.abc import Traversable
 
 import msgspec
 
+from schemas.item_transitions import ItemTransitions
 from schemas.topics import TOPIC_SPECS
 from schemas.user_state import UserState
 
@@ -16,10 +17,14 @@ MESSAGES: tuple[type[msgspec.Struct], ...] = tuple(
 )
 """Every message type; `clickstream.dlq` has none: it carries other topics' bytes."""
 
+INTERNAL_MESSAGES: tuple[type[msgspec.Struct], ...] = (UserState, ItemTransitions)
+"""Messages between workers, in a format of their own whatever the settings: `UserState` is always
+MessagePack, `ItemTransitions` always JSON."""
+
 WIRE_MESSAGES: tuple[type[msgspec.Struct], ...] = tuple(
-    message for message in MESSAGES if message is not UserState
+    message for message in MESSAGES if message not in INTERNAL_MESSAGES
 )
-"""Messages in the wire format of the settings, JSON or Avro; `UserState` is always MessagePack."""
+"""Messages in the wire format of the settings, JSON or Avro."""
 
 
 def file_stem(message: type) -> str:

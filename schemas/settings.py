@@ -193,6 +193,17 @@ class WorkerSettings(_Section):
         ge=0,
         description="longest that events wait for the catalog topic to be read to its end, seconds",
     )
+    item_memory: bool = Field(
+        True,
+        description="learn about items from the stream, and share it with the other workers, where "
+        "the bundle has an item memory",
+    )
+    item_memory_events: int = Field(
+        1_000_000,
+        ge=64,
+        description="offsets of clickstream, in each partition, whose transitions are kept in "
+        "item-transitions; the same for all workers",
+    )
     variant: str = Field("default", min_length=1, description="label on recommendations")
     threads: int | None = Field(None, ge=1, description="CPU threads; without it, torch's default")
 

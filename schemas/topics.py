@@ -10,6 +10,7 @@ import msgspec
 from schemas.catalog import CatalogItem
 from schemas.clickstream import ClickstreamEvent
 from schemas.insights import RecommendationOutcome, Trending
+from schemas.item_transitions import ItemTransitions
 from schemas.privacy import PrivacyRequest
 from schemas.recommendations import Recommendation
 from schemas.user_state import UserState
@@ -22,6 +23,7 @@ class Topic(enum.StrEnum):
     CATALOG = "catalog"
     RECOMMENDATIONS = "recommendations"
     USER_STATE = "user-state"
+    ITEM_TRANSITIONS = "item-transitions"
     DEAD_LETTERS = "clickstream.dlq"
     PRIVACY = "privacy"
     TRENDING = "trending"
@@ -87,6 +89,15 @@ TOPIC_SPECS: dict[Topic, TopicSpec] = {
             Partitioning.BY_USER,
             "Changelog of the users' adapted state; internal to the worker.",
             _COMPACTED,
+        ),
+        TopicSpec(
+            Topic.ITEM_TRANSITIONS,
+            "{partition}/{slot}",
+            ItemTransitions,
+            Partitioning.BY_USER,
+            "What the workers' item memory learned lately, as a ring; internal to the worker.",
+            # A record is rewritten until its block is full; only closed segments are compacted.
+            {**_COMPACTED, "segment.bytes": str(64 * 1024 * 1024)},
         ),
         TopicSpec(
             Topic.DEAD_LETTERS,

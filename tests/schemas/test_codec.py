@@ -25,6 +25,7 @@ from schemas.codec import (
 from schemas.dead_letter import DeadLetterReason
 from schemas.errors import CodecError, DecodeError, RegistryError, SettingsError
 from schemas.insights import TrendingItem
+from schemas.item_transitions import ItemTransitions
 from schemas.message_types import MESSAGES, WIRE_MESSAGES, avro_schema
 from schemas.privacy import PrivacyRequest
 from schemas.recommendations import ReasonKind, Recommendation
@@ -68,7 +69,7 @@ def test_a_user_state_survives_its_changelog(messages_of, data):
 
 
 def test_the_two_kinds_of_messages_are_all_messages():
-    assert set(MESSAGES) - set(WIRE_MESSAGES) == {UserState}
+    assert set(MESSAGES) - set(WIRE_MESSAGES) == {UserState, ItemTransitions}
 
 
 def test_avro_values_carry_the_registered_schemas_id():

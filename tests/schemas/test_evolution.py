@@ -13,8 +13,9 @@ import pytest
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 
 from schemas.avro_codec import AvroCodec
-from schemas.codec import JsonCodec, decode_state
+from schemas.codec import JsonCodec, decode_state, decode_transitions
 from schemas.documents.asyncapi import CONTRACT_VERSION
+from schemas.item_transitions import ItemTransitions
 from schemas.message_types import MESSAGES, WIRE_MESSAGES, avro_schema, file_stem
 from schemas.schema_registry import parse_schema
 from schemas.user_state import UserState
@@ -136,3 +137,10 @@ def test_stored_user_states_stay_readable(version):
     stored = versions(UserState)[version]
     decoded = decode_state(bytes.fromhex(stored["msgpack"]))
     assert says(json.loads(msgspec.json.encode(decoded)), stored["reads_as"])
+
+
+@pytest.mark.parametrize("version", versions(ItemTransitions))
+def test_stored_item_transitions_stay_readable(version):
+    stored = versions(ItemTransitions)[version]
+    decoded = decode_transitions(stored["json"].encode())
+    assert says(msgspec.to_builtins(decoded), stored["reads_as"])
