@@ -7,7 +7,7 @@ import pytest
 from event_logs import all_of, make_log
 
 from worker.evaluation.baselines.ranking import CatalogueRanker
-from worker.evaluation.baselines.replay import UserHistories, replay
+from worker.evaluation.baselines.replay import HistoryScorer, UserHistories, replay
 
 
 class Recorder:
@@ -35,9 +35,7 @@ def run(train, stream, scored, **options):
         stream,
         scored,
         ranker=CatalogueRanker.from_training(train, 4),
-        histories=histories,
-        score=recorder.score,
-        learn=recorder.learn,
+        scorer=HistoryScorer(histories, recorder.score, recorder.learn),
         **options,
     )
     return ranks.tolist(), recorder.calls

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from worker.data import EventLog
 from worker.evaluation.baselines.base import Setting, settings_of
 from worker.evaluation.baselines.ranking import CatalogueRanker
-from worker.evaluation.baselines.replay import UserHistories, replay
+from worker.evaluation.baselines.replay import HistoryScorer, UserHistories, replay
 from worker.evaluation.top_lists import TopLists
 
 
@@ -136,9 +136,7 @@ class Covisitation:
             stream,
             scored,
             ranker=CatalogueRanker.from_training(train, n_items),
-            histories=histories,
-            score=counts.scores,
-            learn=counts.learn if self.online else None,
+            scorer=HistoryScorer(histories, counts.scores, counts.learn if self.online else None),
             exclude_seen=self.exclude_seen,
             lists=lists,
         )

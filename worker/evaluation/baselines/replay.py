@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,25 @@ The array may be the method's own buffer: it is read before the next call."""
 
 Learn = Callable[[Sequence[int], int], None]
 """Learns from one event: the user's recent items before it, oldest first, and its item."""
+
+
+class PrequentialScorer(Protocol):
+    """A method as the stream sees it: asked before an event, told after it."""
+
+    def scores(self, user: int, time: int) -> NDArray[np.float64]:
+        """Score the whole catalogue for the user's next event, at `time` in milliseconds.
+
+        Returns:
+            (n_items,) finite. It may be the method's own buffer: it is read before the next call.
+        """
+        ...
+
+    def learn(self, user: int, item: int, time: int) -> None:
+        """Take in an event, scored or not, of any user.
+
+        A method that does not learn online only extends the user's history.
+        """
+        ...
 
 
 class UserHistories:
@@ -48,6 +68,32 @@ class UserHistories:
             self.append(user, item)
 
 
+class HistoryScorer:
+    """`PrequentialScorer` of a method that knows a user by the recent items alone."""
+
+    def __init__(self, histories: UserHistories, score: Score, learn: Learn | None = None) -> None:
+        """Take the parts.
+
+        Args:
+            histories: what users did before the cut; extended by every event of the stream.
+            score: asked once per scored event.
+            learn: told every event; None for a method that stays as it stands at the cut.
+        """
+        self._histories = histories
+        self._score = score
+        self._learn = learn
+
+    def scores(self, user: int, time: int) -> NDArray[np.float64]:
+        """See `PrequentialScorer.scores`."""
+        return self._score(self._histories.of(user))
+
+    def learn(self, user: int, item: int, time: int) -> None:
+        """See `PrequentialScorer.learn`."""
+        if self._learn is not None:
+            self._learn(self._histories.of(user), item)
+        self._histories.append(user, item)
+
+
 class SeenItems:
     """Every item that the given users have acted on so far."""
 
@@ -72,9 +118,7 @@ def replay(
     scored: NDArray[np.bool_],
     *,
     ranker: CatalogueRanker,
-    histories: UserHistories,
-    score: Score,
-    learn: Learn | None = None,
+    scorer: PrequentialScorer,
     exclude_seen: bool = False,
     lists: TopLists | None = None,
 ) -> NDArray[np.int32]:
@@ -85,10 +129,8 @@ def replay(
         stream: the events after it, in time order.
         scored: (len(stream),) which events to rank.
         ranker: turns scores into ranks.
-        histories: what users did before the cut; extended by every event of the stream.
-        score: asked once per scored event.
-        learn: told every event after it has been ranked; None for a method that stays as it
-            stands at the cut.
+        scorer: the method, with the training events taken in; asked before each scored event,
+            told every event after it has been ranked.
         exclude_seen: leave out what the user has already acted on. An event on such an item
             has no right answer then and gets -1.
         lists: collects the top lists of the ranked events that it wants.
@@ -102,21 +144,18 @@ def replay(
     seen = SeenItems(np.unique(stream.users[scored]), train) if exclude_seen else None
     if lists is not None:
         lists.advance(0)
-    columns = zip(stream.users.tolist(), stream.items.tolist(), scored.tolist(), strict=True)
-    for row, (user, item, wanted) in enumerate(columns):
-        history = histories.of(user)
+    events = (stream.users.tolist(), stream.items.tolist(), stream.times.tolist())
+    for row, (user, item, time, wanted) in enumerate(zip(*events, scored.tolist(), strict=True)):
         if wanted:
             excluded = seen.of(user) if seen is not None else set()
             if item not in excluded:
-                scores, others = score(history), tuple(excluded)
+                scores, others = scorer.scores(user, time), tuple(excluded)
                 ranks[row] = ranker.rank(scores, item, others)
                 if lists is not None and lists.wants(row):
                     lists.add(row, ranker.top(scores, TOP, others))
             if lists is not None:
                 lists.advance(1)
-        if learn is not None:
-            learn(history, item)
-        histories.append(user, item)
+        scorer.learn(user, item, time)
         if seen is not None:
             seen.add(user, item)
     return ranks
