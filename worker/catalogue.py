@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -38,6 +38,7 @@ class Catalogue:
         self._model = model
         self._rows: dict[str, int] = {}
         self._removed: dict[str, int] = {}
+        self._removal_callbacks: list[Callable[[int], None]] = []
         self._texts: list[str] = []
         self._vectors = torch.zeros(capacity, model.dim, device=model.device)
         self._available = torch.zeros(capacity, dtype=torch.bool, device=model.device)
@@ -67,6 +68,15 @@ class Catalogue:
         if self._available_count == len(self.item_ids):
             return None
         return ~self._available[: len(self.item_ids)]
+
+    @property
+    def removed_rows(self) -> Iterable[int]:
+        """Rows of the items that were removed and did not come back."""
+        return self._removed.values()
+
+    def on_removal(self, callback: Callable[[int], None]) -> None:
+        """Have a function called with the row of each item that is removed from now on."""
+        self._removal_callbacks.append(callback)
 
     def row(self, item_id: str | None) -> int:
         """Return the row of an item, `NO_ITEM` if the catalogue does not hold it."""
@@ -100,6 +110,8 @@ class Catalogue:
             return CatalogueChange.UNCHANGED
         self._removed[item_id] = row
         available[item_id] = False
+        for callback in self._removal_callbacks:
+            callback(row)
         return CatalogueChange.REMOVED
 
     def _place(

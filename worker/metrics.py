@@ -71,6 +71,33 @@ class RestoredState(enum.StrEnum):
     INVALID = "invalid"
 
 
+class TransitionSource(enum.StrEnum):
+    """Whence the item memory learned a transition."""
+
+    OWN = "own"
+    FOLLOWED = "followed"
+    RESTORED = "restored"
+
+
+class TransitionDrop(enum.StrEnum):
+    """Why the item memory did not learn a transition."""
+
+    KNOWN = "known"
+    IN_BUNDLE = "in_bundle"
+    UNKNOWN_ITEM = "unknown_item"
+    TIME_OUT_OF_RANGE = "time_out_of_range"
+
+
+class TransitionRecord(enum.StrEnum):
+    """What a record of `item-transitions` brought."""
+
+    NEW = "new"
+    KNOWN = "known"
+    MALFORMED = "malformed"
+    OTHER_VERSION = "other_version"
+    INCONSISTENT = "inconsistent"
+
+
 class Rebalance(enum.StrEnum):
     """How partitions came or went."""
 
@@ -241,6 +268,54 @@ SPECS: dict[str, MetricSpec] = {
             {"result": _values(RestoredState)},
         ),
         MetricSpec(
+            "innerloop_item_transitions_total",
+            Counter,
+            "Transitions that the item memory learned: from this worker's own users, from other "
+            "workers, or from before its start.",
+            {"source": _values(TransitionSource)},
+        ),
+        MetricSpec(
+            "innerloop_item_transitions_dropped_total",
+            Counter,
+            "Transitions that the item memory did not learn: known already, as their event was "
+            "processed again after a crash or a take-over; in the bundle's own memory; on an item "
+            "not in the catalogue; or too far in the future.",
+            {"reason": _values(TransitionDrop)},
+        ),
+        MetricSpec(
+            "innerloop_item_transition_records_total",
+            Counter,
+            "Records of `item-transitions` read, by what they brought. What this worker published "
+            "itself it reads as known. Malformed, inconsistent ones and those of another layout "
+            "are skipped.",
+            {"result": _values(TransitionRecord)},
+        ),
+        MetricSpec(
+            "innerloop_item_transitions_published_bytes_total",
+            Counter,
+            "Bytes of keys and values put on `item-transitions`, before compression.",
+        ),
+        MetricSpec(
+            "innerloop_item_transitions_lag_records",
+            Gauge,
+            "Offsets of `item-transitions` not yet read, as of the latest fetch.",
+            {"partition": ()},
+        ),
+        MetricSpec(
+            "innerloop_item_transitions_delay_seconds",
+            Histogram,
+            "From the timestamp of another worker's record to learning what is new in it.",
+            {},
+            _LATENCY_SECONDS,
+        ),
+        MetricSpec(
+            "innerloop_item_memory_restore_seconds",
+            Histogram,
+            "Duration of reading `item-transitions` back at the start.",
+            {},
+            _RESTORE_SECONDS,
+        ),
+        MetricSpec(
             "innerloop_model_info",
             Gauge,
             "Always 1; its labels say which model runs where.",
@@ -304,6 +379,17 @@ class WorkerMetrics:
         self.rebalanced_partitions = self._counter("innerloop_rebalanced_partitions_total")
         self.restore_seconds = self._histogram("innerloop_restore_seconds")
         self.restored_states = self._counter("innerloop_restored_states_total")
+        self.item_transitions = self._counter("innerloop_item_transitions_total")
+        self.item_transitions_dropped = self._counter("innerloop_item_transitions_dropped_total")
+        self.item_transition_records = self._counter("innerloop_item_transition_records_total")
+        self.item_transitions_bytes = self._counter(
+            "innerloop_item_transitions_published_bytes_total"
+        )
+        self.item_transitions_lag = self._gauge("innerloop_item_transitions_lag_records")
+        self.item_transitions_delay_seconds = self._histogram(
+            "innerloop_item_transitions_delay_seconds"
+        )
+        self.item_memory_restore_seconds = self._histogram("innerloop_item_memory_restore_seconds")
         self.model_info = self._gauge("innerloop_model_info")
         self.prequential_events = self._counter("innerloop_prequential_events_total")
         self.prequential_hits = self._counter("innerloop_prequential_hits_total")

@@ -1,12 +1,15 @@
 """One micro-batch from records to committed offsets, in the order that makes a crash harmless.
 
 1. Recommendations and dead letters are published and acknowledged.
-2. Then the changed users' states, each with the partition and offset of its last event.
-3. Then the offsets are committed.
+2. Then what the item memory learned, if there is one.
+3. Then the changed users' states, each with the partition and offset of its last event.
+4. Then the offsets are committed.
 
-Killed before 2 is acknowledged for a user, the worker reads the user's records again, starts from
-the state before them and repeats the same answers under the same ids. Killed after it, the offset
-in the state tells that the records were applied, and they are skipped.
+Killed before 3 is acknowledged for a user, the worker reads the user's records again, starts from
+the state before them and repeats its answers under the same ids. Killed after it, the offset in the
+state tells that the records were applied, and they are skipped. So an event in a state is in the
+item transitions; one that is in them and in no state yet is applied to its user again, but not
+taught the item memory again, for its offset tells that it is known.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from typing import Protocol
 
 from confluent_kafka import Message
 
+from worker.item_memory.learning import ItemLearning
 from worker.metrics import Outcome, Stage, WorkerMetrics
 from worker.outputs import RecommendationWriter, dead_letter_record
 from worker.pipeline import Answers, Pipeline
@@ -61,6 +65,7 @@ class BatchProcessor:
         model_version: of the bundle.
         state_topic: full name of `user-state`.
         dead_letter_topic: full name of `clickstream.dlq`.
+        item_learning: of the item memory; None if there is none.
         now_ms: the clock, milliseconds since the epoch.
     """
 
@@ -77,6 +82,7 @@ class BatchProcessor:
         model_version: str,
         state_topic: str,
         dead_letter_topic: str,
+        item_learning: ItemLearning | None = None,
         now_ms: Callable[[], int] = wall_clock_ms,
     ) -> None:
         self._decoder = decoder
@@ -89,6 +95,7 @@ class BatchProcessor:
         self._model_version = model_version
         self._state_topic = state_topic
         self._dead_letter_topic = dead_letter_topic
+        self._item_learning = item_learning
         self._now_ms = now_ms
 
     def process(self, messages: Sequence[Message]) -> None:
@@ -114,6 +121,8 @@ class BatchProcessor:
         ]
         self._records.publish([*self._writer.records(answers), *dead])
         self._count(decoded, answers)
+        if self._item_learning is not None:
+            self._records.publish(self._item_learning.records())
         self._records.publish(self._state_records(answers))
 
     def _state_records(self, answers: Answers) -> list[OutgoingRecord]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from schemas.settings import WorkerSettings
 from worker.catalogue import Catalogue
+from worker.item_memory.learning import ItemLearning, OwnTransitions
 from worker.metrics import NoStep, Stage, WorkerMetrics
 from worker.model.interface import AdaptationModel
 from worker.prequential import LivePrequential
@@ -44,6 +45,7 @@ class Pipeline:
         arena: the users.
         metrics: of the stages and of the outcome.
         settings: of the worker.
+        item_learning: of the item memory; None if there is none.
     """
 
     def __init__(
@@ -53,12 +55,15 @@ class Pipeline:
         arena: UserArena,
         metrics: WorkerMetrics,
         settings: WorkerSettings,
+        *,
+        item_learning: ItemLearning | None = None,
     ) -> None:
         self._model = model
         self._catalogue = catalogue
         self._arena = arena
         self._metrics = metrics
         self._top_k = settings.top_k
+        self._item_learning = item_learning
         self._prequential = LivePrequential(model, catalogue, arena, metrics, settings.top_k)
 
     def process(self, events: EventColumns) -> Answers:
@@ -67,16 +72,24 @@ class Pipeline:
         with metrics.time(Stage.FOLD):
             batch = fold(events, self._arena, catalogue)
             self._prequential.recall_lists(batch)
+            own = self._item_learning.select(events, batch) if self._item_learning else None
         with metrics.time(Stage.ENCODE):
             targets = encode_targets(batch.rows, batch.searches, catalogue, model)
         with metrics.time(Stage.ADAPT):
             steps = Steps(batch.slots, batch.rounds, batch.learns, targets, batch.types, batch.gaps)
             adapted = adapt(steps, self._arena, model)
         with metrics.time(Stage.RANK):
+            self._teach_items(own)
             ranked = rank(adapted.queries, batch.recent_rows, catalogue, model, self._top_k)
             self._prequential.score(batch, ranked.rows)
         self._count(events, batch, adapted)
         return Answers(events, batch, adapted, ranked)
+
+    def _teach_items(self, own: OwnTransitions | None) -> None:
+        """Teach the item memory what the micro-batch shows, ahead of ranking with it."""
+        if self._item_learning is not None and own is not None and len(own.transitions):
+            new = own.transitions
+            self._item_learning.learner.learn(new.items, new.before, new.types, new.times)
 
     def _count(self, events: EventColumns, batch: FoldedBatch, adapted: Adapted) -> None:
         metrics = self._metrics

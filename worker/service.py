@@ -5,10 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
-from typing import Any, TypeVar
-
-from confluent_kafka import Consumer, KafkaException, Producer
 
 from schemas.codec import build_codec
 from schemas.errors import BrokerError
@@ -16,7 +12,10 @@ from schemas.settings import Settings
 from schemas.topics import Topic
 from worker.catalogue import Catalogue
 from worker.catalogue_follower import CatalogueFollower
-from worker.kafka_connection import connect, property_error
+from worker.clients import make_consumer, make_producer, make_reader
+from worker.item_memory.interface import MemorySource
+from worker.item_memory.sharing import SharedMemory, share
+from worker.kafka_connection import connect
 from worker.metrics import Rebalance, Stage, WorkerMetrics
 from worker.metrics_endpoint import serve_metrics
 from worker.micro_batch import BatchProcessor, wall_clock_ms
@@ -25,22 +24,16 @@ from worker.outputs import RecommendationWriter
 from worker.pipeline import Pipeline
 from worker.restore.loader import StateLoader
 from worker.restore.restorer import StateRestorer
+from worker.restore.take_over import TakeOver
 from worker.stages.commit import Committer
 from worker.stages.decode import Decoder
 from worker.stages.poll import Poller
 from worker.stages.publish import Publisher
 from worker.state.arena import UserArena
-from worker.topic_reader import PartitionReader
-
-_ClientT = TypeVar("_ClientT", Consumer, Producer)
 
 _LOG = logging.getLogger(__name__)
 
 _PARALLEL_TOPICS = (Topic.RECOMMENDATIONS, Topic.USER_STATE, Topic.DEAD_LETTERS)
-# The dead-letter topic takes records larger than librdkafka lets a producer send by default.
-_LARGEST_RECORD_BYTES = 16 * 1024 * 1024
-# Brokers that are gone for longer stop the worker, before the group would throw it out.
-_DELIVERY_TIMEOUT_MS = 120_000
 _CLOSE_WAIT_S = 10.0
 
 
@@ -56,14 +49,20 @@ class WorkerService:
         settings: all of them.
         model: the model to serve.
         metrics: where it is watched; None makes a registry of its own.
+        item_memory: of the bundle; None if it has none. Left alone where worker.item_memory is off.
     """
 
     def __init__(
-        self, settings: Settings, model: AdaptationModel, metrics: WorkerMetrics | None = None
+        self,
+        settings: Settings,
+        model: AdaptationModel,
+        metrics: WorkerMetrics | None = None,
+        item_memory: MemorySource | None = None,
     ) -> None:
         self.settings = settings
         self.metrics = metrics or WorkerMetrics()
         self._model = model
+        self._item_memory = item_memory if settings.worker.item_memory else None
         self._stop = threading.Event()
         self.serving = threading.Event()
         """Set once the catalogue is read and the group joined."""
@@ -82,10 +81,17 @@ class WorkerService:
                 an output is not acknowledged. Nothing unacknowledged has been committed then.
             RegistryError: the schema registry cannot be asked.
         """
-        partitions = check_topics(self.settings)
+        partitions = check_topics(self.settings, shared=self._item_memory is not None)
         with serve_metrics(self.metrics, self.settings.metrics) as port:
             self.metrics_port = port
-            session = _Session(self.settings, self._model, self.metrics, partitions, self._stop)
+            session = _Session(
+                self.settings,
+                self._model,
+                self.metrics,
+                partitions,
+                stop=self._stop,
+                item_memory=self._item_memory,
+            )
             try:
                 session.start()
                 self.serving.set()
@@ -96,8 +102,12 @@ class WorkerService:
         _LOG.info("stopped; everything read is answered and committed")
 
 
-def check_topics(settings: Settings) -> dict[Topic, int]:
+def check_topics(settings: Settings, *, shared: bool = False) -> dict[Topic, int]:
     """Return how many partitions the worker's topics have.
+
+    Args:
+        settings: say where the brokers are and how the topics are called.
+        shared: whether `item-transitions` is needed, too.
 
     Raises:
         BrokerError: one does not exist, or those that go in parallel with `clickstream` have
@@ -105,13 +115,14 @@ def check_topics(settings: Settings) -> dict[Topic, int]:
     """
     replicas = connect(settings.kafka).replicas
     partitions = {}
-    for topic in (Topic.CLICKSTREAM, Topic.CATALOG, *_PARALLEL_TOPICS):
+    parallel = (*_PARALLEL_TOPICS, *((Topic.ITEM_TRANSITIONS,) if shared else ()))
+    for topic in (Topic.CLICKSTREAM, Topic.CATALOG, *parallel):
         name = settings.kafka.topic(topic)
         if name not in replicas:
             raise BrokerError(f"topic {name} does not exist; run `innerloop topics create`")
         partitions[topic] = len(replicas[name])
     expected = partitions[Topic.CLICKSTREAM]
-    for topic in _PARALLEL_TOPICS:
+    for topic in parallel:
         if partitions[topic] != expected:
             raise BrokerError(
                 f"topic {settings.kafka.topic(topic)} has {partitions[topic]} partitions and "
@@ -130,7 +141,9 @@ class _Session:
         model: AdaptationModel,
         metrics: WorkerMetrics,
         partitions: dict[Topic, int],
+        *,
         stop: threading.Event,
+        item_memory: MemorySource | None,
     ) -> None:
         self._settings = settings
         self._metrics = metrics
@@ -138,18 +151,23 @@ class _Session:
         worker, kafka = settings.worker, settings.kafka
         codec = build_codec(settings.wire)
         clickstream = kafka.topic(Topic.CLICKSTREAM)
-        self._consumer = self._make_consumer()
-        catalogue_reader = self._make_reader(Topic.CATALOG, wait_ms=100)
-        state_reader = self._make_reader(Topic.USER_STATE, wait_ms=10)
-        self._readers = (catalogue_reader, state_reader)
-        self._producer = self._make_producer()
+        self._consumer = make_consumer(settings)
+        catalogue_reader = make_reader(settings, Topic.CATALOG, wait_ms=100)
+        state_reader = make_reader(settings, Topic.USER_STATE, wait_ms=10)
+        self._readers = [catalogue_reader, state_reader]
+        self._producer = make_producer(settings)
         catalogue = self._items = Catalogue(model)
         self._arena = UserArena(model, recent_events=worker.recent_events, top_k=worker.top_k)
         self._catalogue = CatalogueFollower(
             catalogue_reader, partitions[Topic.CATALOG], codec, catalogue, metrics
         )
         loader = StateLoader(model, catalogue, self._arena)
-        self._restorer = StateRestorer(state_reader, loader, metrics, clickstream)
+        restorer = StateRestorer(state_reader, loader, metrics, clickstream)
+        self._shared = None if item_memory is None else self._share(item_memory, partitions)
+        self._take_over = TakeOver(
+            [restorer] if self._shared is None else [restorer, self._shared.follower]
+        )
+        item_learning = None if self._shared is None else self._shared.learning
         self._committer = Committer(self._consumer, clickstream, metrics)
         self._poller = Poller(
             self._consumer,
@@ -165,7 +183,9 @@ class _Session:
                 max_future_ms=worker.max_future_seconds * 1000,
                 now_ms=wall_clock_ms,
             ),
-            pipeline=Pipeline(model, catalogue, self._arena, metrics, worker),
+            pipeline=Pipeline(
+                model, catalogue, self._arena, metrics, worker, item_learning=item_learning
+            ),
             writer=RecommendationWriter(
                 codec=codec,
                 topic=kafka.topic(Topic.RECOMMENDATIONS),
@@ -181,27 +201,33 @@ class _Session:
             model_version=model.version,
             state_topic=kafka.topic(Topic.USER_STATE),
             dead_letter_topic=kafka.topic(Topic.DEAD_LETTERS),
+            item_learning=item_learning,
         )
         metrics.model_info.labels(model.version, model.device.type, worker.variant).set(1)
 
     def start(self) -> None:
-        """Read the catalogue, then join the group."""
+        """Read the catalogue and what all workers learned of its items, then join the group."""
         self._catalogue.catch_up(self._settings.worker.catalog_wait_seconds, self._stop)
         _LOG.info("the catalogue has %d items", len(self._items))
+        if self._shared is not None:
+            self._shared.start(self._stop)
         self._poller.subscribe()
 
     def step(self) -> None:
         """Process one micro-batch, if there are records; go on with what else is to be done."""
         begin = time.perf_counter()
-        messages = self._poller.poll(wait=not self._restorer.pending)
+        followed = self._shared is None or not self._shared.follower.behind
+        messages = self._poller.poll(wait=followed and not self._take_over.pending)
         if messages:
             polling = time.perf_counter() - begin
             self._metrics.stage_seconds.labels(Stage.POLL.value).observe(polling)
-        if self._restorer.pending:
-            self._poller.ready(self._restorer.step())
+        if self._take_over.pending:
+            self._poller.ready(self._take_over.step())
         # Events wait for the catalogue, not it for them: an event on an item that was published
         # before it must find the item.
         level = self._catalogue.catch_up(self._settings.worker.catalog_wait_seconds, self._stop)
+        if self._shared is not None:
+            self._shared.follower.follow()
         if messages and (level or not self._stop.is_set()):
             self._processor.process(messages)
         self._committer.retry()
@@ -218,9 +244,9 @@ class _Session:
         self._metrics.rebalanced_partitions.labels(how.value).inc(len(partitions))
         _LOG.info("partitions %s: %s", how.value, sorted(partitions))
         if how is Rebalance.ASSIGNED:
-            self._restorer.begin(partitions)
+            self._take_over.begin(partitions)
             return
-        self._restorer.abandon(partitions)
+        self._take_over.abandon(partitions)
         if how is Rebalance.REVOKED:
             self._committer.retry()  # the last chance before the partitions go
         self._committer.forget(partitions)
@@ -228,31 +254,15 @@ class _Session:
             self._arena.release_partition(partition)
         self._metrics.users_resident.set(len(self._arena))
 
-    def _make_consumer(self, **overrides: str | int) -> Consumer:
-        config = self._settings.kafka.consumer_config(self._settings.worker.group_id, **overrides)
-        return _client(Consumer, config)
-
-    def _make_reader(self, topic: Topic, wait_ms: int) -> PartitionReader:
-        # A broker sits on a fetch at the end of a topic for fetch.wait.max.ms, and so long does it
-        # take to learn that this is the end, or to begin with another partition.
-        overrides: dict[str, str | int] = {
-            "enable.partition.eof": "true",
-            "fetch.wait.max.ms": wait_ms,
-        }
-        return PartitionReader(self._make_consumer(**overrides), self._settings.kafka.topic(topic))
-
-    def _make_producer(self) -> Producer:
-        config = {
-            "message.max.bytes": _LARGEST_RECORD_BYTES,
-            "message.timeout.ms": _DELIVERY_TIMEOUT_MS,
-            **self._settings.kafka.producer_config(),
-        }
-        return _client(Producer, config)
-
-
-def _client(kind: Callable[..., _ClientT], config: dict[str, Any]) -> _ClientT:
-    """Return a client that logs through Python's logging."""
-    try:
-        return kind(config, logger=logging.getLogger("librdkafka"))
-    except KafkaException as error:
-        raise property_error(error) from None
+    def _share(self, source: MemorySource, partitions: dict[Topic, int]) -> SharedMemory:
+        reader = make_reader(self._settings, Topic.ITEM_TRANSITIONS, wait_ms=100)
+        self._readers.append(reader)
+        return share(
+            source,
+            reader,
+            self._items,
+            self._metrics,
+            settings=self._settings,
+            partitions=partitions[Topic.ITEM_TRANSITIONS],
+            now_ms=wall_clock_ms,
+        )

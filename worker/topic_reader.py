@@ -32,6 +32,12 @@ class PartitionReader:
         self._topic = topic
         self._behind: set[int] = set()
         self._at_end: set[int] = set()
+        self._positions: dict[int, int] = {}
+
+    @property
+    def topic(self) -> str:
+        """Full name of the topic."""
+        return self._topic
 
     @property
     def behind(self) -> frozenset[int]:
@@ -53,6 +59,8 @@ class PartitionReader:
         if numbers:
             self._behind -= numbers
             self._at_end -= numbers
+            for number in numbers:
+                self._positions.pop(number, None)
             self._consumer.incremental_unassign(
                 [TopicPartition(self._topic, number) for number in numbers]
             )
@@ -71,12 +79,25 @@ class PartitionReader:
                 self._check(error)
             elif error is None:
                 records.append(message)
+                self._positions[number] = (message.offset() or 0) + 1
                 self._move(number, at_end=False)
             elif error.code() == KafkaError._PARTITION_EOF:
+                self._positions[number] = message.offset() or 0
                 self._move(number, at_end=True)
             else:
                 self._check(error)
         return records
+
+    def position(self, partition: int) -> int:
+        """Return the offset up to which a partition is read; 0 if nothing is known of it yet."""
+        return self._positions.get(partition, 0)
+
+    def lag(self, partition: int) -> int | None:
+        """Return the offsets left to read, by what the latest fetch said; None if none did yet."""
+        end = self._consumer.get_watermark_offsets(
+            TopicPartition(self._topic, partition), cached=True
+        )[1]
+        return max(0, int(end) - self.position(partition)) if end >= 0 else None
 
     def close(self) -> None:
         """Close the consumer."""

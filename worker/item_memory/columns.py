@@ -1,0 +1,118 @@
+"""Transitions as columns, from a micro-batch and from records of other workers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.clickstream import EVENT_TYPE_INDEX
+from schemas.item_transitions import ItemTransition
+from worker.catalogue import Catalogue
+from worker.item_memory.interface import WINDOW
+from worker.metrics import TransitionDrop
+from worker.model.interface import NO_ITEM
+from worker.stages.fold import FoldedBatch
+
+
+@dataclass(frozen=True)
+class Transitions:
+    """n transitions; a column holds one entry a transition, as `TransitionLearner.learn` wants."""
+
+    items: NDArray[np.int32]
+    before: NDArray[np.int32]
+    types: NDArray[np.int64]
+    times: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+
+@dataclass(frozen=True)
+class Eligible:
+    """Which transitions are to be learned, by their time: after one bound, not after the other."""
+
+    since_ms: int
+    until_ms: int
+
+    def drop(self, time: int) -> TransitionDrop | None:
+        """Return why a transition of this time is not to be learned, None if it is."""
+        if time <= self.since_ms:
+            return TransitionDrop.IN_BUNDLE
+        return TransitionDrop.TIME_OUT_OF_RANGE if time > self.until_ms else None
+
+
+def rows_before(recent_rows: NDArray[np.int64], removed: Iterable[int]) -> NDArray[np.int32]:
+    """Return the rows that users acted on before the latest, newest first, (n, WINDOW).
+
+    Args:
+        recent_rows: rows of the users' recent items, newest first, the latest included, (n, r).
+        removed: rows that are no longer in the catalogue; they are left out.
+    """
+    latest = recent_rows[:, 1 : 1 + WINDOW].astype(np.int32)
+    gone = list(removed)
+    if gone:
+        latest[np.isin(latest, gone)] = NO_ITEM
+        closed_up = np.argsort(latest == NO_ITEM, axis=1, kind="stable")
+        latest = np.take_along_axis(latest, closed_up, axis=1)
+    before = np.full((len(latest), WINDOW), NO_ITEM, np.int32)
+    before[:, : latest.shape[1]] = latest
+    return before
+
+
+def of_batch(
+    batch: FoldedBatch, positions: NDArray[np.int64], before: NDArray[np.int32], times: list[int]
+) -> Transitions:
+    """Return the transitions of these positions of a micro-batch.
+
+    Args:
+        batch: the events applied.
+        positions: of m events on an item, (m,).
+        before: `rows_before` of these events, (m, WINDOW).
+        times: of these events, m.
+    """
+    return Transitions(
+        items=batch.rows[positions].astype(np.int32),
+        before=before,
+        types=batch.types[positions],
+        times=np.array(times, np.int64),
+    )
+
+
+def of_events(
+    events: Iterable[ItemTransition], catalogue: Catalogue, eligible: Eligible
+) -> tuple[Transitions, Counter[TransitionDrop]]:
+    """Return the events that can be learned from, as columns, and how many cannot, by reason.
+
+    Items that the catalogue does not hold are left out of those before, too.
+    """
+    dropped: Counter[TransitionDrop] = Counter()
+    items: list[int] = []
+    before: list[int] = []
+    types: list[int] = []
+    times: list[int] = []
+    row = catalogue.row
+    for event in events:
+        item, reason = row(event.item_id), eligible.drop(event.time)
+        if item == NO_ITEM or reason is not None:
+            dropped[reason or TransitionDrop.UNKNOWN_ITEM] += 1
+            continue
+        known = [r for r in map(row, event.before[:WINDOW]) if r != NO_ITEM]
+        items.append(item)
+        before += known
+        before += _PADDING[len(known) :]
+        types.append(EVENT_TYPE_INDEX[event.type])
+        times.append(event.time)
+    columns = Transitions(
+        items=np.array(items, np.int32),
+        before=np.array(before, np.int32).reshape(-1, WINDOW),
+        types=np.array(types, np.int64),
+        times=np.array(times, np.int64),
+    )
+    return columns, dropped
+
+
+_PADDING = [NO_ITEM] * WINDOW
