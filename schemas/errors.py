@@ -29,6 +29,10 @@ class EncoderError(InnerloopError):
     """A text encoder cannot be found, exported, verified or loaded."""
 
 
+class EvaluationError(InnerloopError):
+    """An evaluation cannot be run as asked for, or its reports cannot be used together."""
+
+
 class BrokerError(InnerloopError):
     """A Kafka broker cannot be started or reached, or refuses what is asked of it."""
 

@@ -96,14 +96,24 @@ def top_in(scores: Tensor, k: int, *, excluded: Tensor | None = None) -> Tensor:
     items = scores.shape[1]
     if excluded is not None:
         scores = scores.scatter(1, excluded, torch.finfo(scores.dtype).min)
-    last = scores.topk(k, dim=1).values[:, -1:]
+    # One more than asked for: it tells whether the end of the list cuts through a tie.
+    best = scores.topk(min(k + 1, items), dim=1)
+    rows = best.indices[:, :k]
+    if items > k:
+        last = best.values[:, k - 1]
+        cut = (last - best.values[:, k] <= _TIE * last.abs()).nonzero().squeeze(1)
+        rows[cut] = _first_of_ties(scores[cut], last[cut].unsqueeze(1), k)
+    return rows.gather(1, _by_score_then_row(scores.gather(1, rows), rows, items))
+
+
+def _first_of_ties(scores: Tensor, last: Tensor, k: int) -> Tensor:
+    """Return the rows above the score `last` (n, 1), and the first of those that tie: (n, k)."""
+    items = scores.shape[1]
     margin = _TIE * last.abs()
     descending = torch.arange(items, 0, -1, device=scores.device)
-    # Above the last place's score first, then what ties with it, by row.
     key = torch.where(scores >= last - margin, descending, 0)
     key = torch.where(scores > last + margin, items + descending, key)
-    rows = key.topk(k, dim=1).indices
-    return rows.gather(1, _by_score_then_row(scores.gather(1, rows), rows, items))
+    return key.topk(k, dim=1).indices
 
 
 def _by_score_then_row(scores: Tensor, rows: Tensor, items: int) -> Tensor:

@@ -1,53 +1,91 @@
-"""`innerloop evaluate`: a bundle and its rivals on users that the model never saw."""
+"""`innerloop evaluate`: bundles and their rivals on users that no model ever saw."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
-import typer
+from worker.cli.evaluation_options import (
+    BundlesOption,
+    CutOption,
+    DeviceOption,
+    EventsOption,
+    ExcludeSeenOption,
+    ItemsOption,
+    JsonOption,
+    OffOption,
+    PlotsOption,
+    RanksOption,
+    RivalsOption,
+    SeedOption,
+    SegmentsOption,
+    TuneOption,
+    UsersFileOption,
+    UsersOption,
+)
 
 
 def evaluate(
-    bundle: Annotated[Path, typer.Option(help="Bundle to evaluate.")],
-    events: Annotated[
-        Path,
-        typer.Option(help="Events: user_id, item_id, event_type, timestamp (CSV or Parquet)."),
-    ],
-    items: Annotated[Path, typer.Option(help="Items: item_id, title and more (CSV or Parquet).")],
-    cut: Annotated[
-        float,
-        typer.Option(
-            min=0.01, max=0.99, help="New users are first seen after this quantile of time."
-        ),
-    ] = 0.75,
-    users: Annotated[
-        int | None, typer.Option(min=1, help="Score this many new users (default: all).")
-    ] = None,
-    exclude_seen: Annotated[
-        bool, typer.Option("--exclude-seen", help="Never recommend what the user acted on.")
-    ] = False,
-    json_out: Annotated[
-        Path | None, typer.Option("--json", metavar="OUT", help="Also write the report as JSON.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    events: EventsOption,
+    items: ItemsOption,
+    bundle: BundlesOption = None,
+    rivals: RivalsOption = "fast",
+    tune: TuneOption = True,
+    off: OffOption = True,
+    cut: CutOption = 0.75,
+    users: UsersOption = None,
+    exclude_seen: ExcludeSeenOption = False,
+    seed: SeedOption = 0,
+    device: DeviceOption = "auto",
+    json_out: JsonOption = None,
+    plots: PlotsOption = None,
+    ranks: RanksOption = None,
+    segments: SegmentsOption = None,
+    users_file: UsersFileOption = None,
 ) -> None:
     """Rank the whole catalogue before each event of each new user, then learn from the event.
 
-    The inner loop, the same model without it, and rivals see the same stream: recency-weighted
-    popularity, item co-visitation (as it stands at the cut, and learning online) and V-SKNN.
+    Every model sees the same stream: the bundles, the same with their inner loop switched off, and
+    rivals, which learn from the stream too where their method can. docs/evaluation.md explains the
+    protocol and every number.
     """
     from rich.console import Console
 
-    from worker.evaluation.evaluate import EvaluationJob
+    from worker.cli.progress import PhaseProgress
     from worker.evaluation.evaluate import evaluate as run
-    from worker.evaluation.report import tables, write_json
+    from worker.evaluation.job import EvaluationJob, parse_bundles
+    from worker.evaluation.plots import draw, require_matplotlib
+    from worker.evaluation.ranks_file import check_ranks_path, write_ranks
+    from worker.evaluation.report import write_json
+    from worker.evaluation.tables import tables
 
+    job = EvaluationJob(
+        bundles=parse_bundles(bundle or []),
+        events=events,
+        items=items,
+        cut=cut,
+        users=users,
+        exclude_seen=exclude_seen,
+        device=device,
+        rivals=rivals,
+        tune=tune,
+        inner_loop_off=off,
+        segments=segments,
+        users_file=users_file,
+        seed=seed,
+    )
+    # What would be refused at the end is refused now.
+    if plots is not None:
+        require_matplotlib()
+    if ranks is not None:
+        check_ranks_path(ranks)
     console = Console()
-    job = EvaluationJob(bundle, events, items, cut, users, exclude_seen, device)
-    with console.status("loading") as status:
-        report = run(job, lambda name: status.update(f"scoring {name}"))
-    console.print(tables(report))
+    with PhaseProgress(console) as bar:
+        done = run(job, bar)
+    console.print(tables(done.report))
     if json_out is not None:
-        write_json(report, json_out)
+        write_json(done.report, json_out)
         console.print(f"wrote {json_out}")
+    if ranks is not None:
+        write_ranks(ranks, done.data, done.runs)
+        console.print(f"wrote {ranks}")
+    if plots is not None:
+        for path in draw(done.report, plots):
+            console.print(f"wrote {path}")

@@ -18,7 +18,10 @@ from rich.progress import (
 
 
 class PhaseProgress:
-    """One bar per phase; starting a phase completes the one before."""
+    """One bar per phase; starting a phase completes the one before.
+
+    A phase of unknown length shows that something goes on, and leaves nothing behind.
+    """
 
     def __init__(self, console: Console) -> None:
         self._progress = Progress(
@@ -45,8 +48,8 @@ class PhaseProgress:
             self._complete()
         self._progress.__exit__(kind, error, traceback)
 
-    def start(self, name: str, total: int) -> None:
-        """Begin a phase of `total` steps."""
+    def start(self, name: str, total: int | None) -> None:
+        """Begin a phase of `total` steps; None if nobody knows how many."""
         self._complete()
         self._task = self._progress.add_task(name, total=total)
 
@@ -58,4 +61,7 @@ class PhaseProgress:
     def _complete(self) -> None:
         if self._task is not None:
             task = next(task for task in self._progress.tasks if task.id == self._task)
-            self._progress.update(self._task, completed=task.total)
+            if task.total is None:
+                self._progress.remove_task(self._task)
+            else:
+                self._progress.update(self._task, completed=task.total)

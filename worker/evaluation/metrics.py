@@ -25,7 +25,7 @@ class ModelQuality(msgspec.Struct, frozen=True, kw_only=True):
     overall: Quality
     by_events_seen: dict[str, Quality]
     seconds: float | None = None
-    """How long the scoring took."""
+    """How long tuning, training and scoring took, all together."""
 
 
 def summarise(
@@ -36,12 +36,20 @@ def summarise(
     Args:
         ranks: (n,).
         events_seen: the user's events before each event, (n,).
-        seconds: how long the scoring took.
+        seconds: how long it took.
     """
     counted = ranks >= 0
-    ranks, events_seen = ranks[counted], events_seen[counted]
+    ranks = ranks[counted]
     buckets = {
-        label: quality(ranks[(events_seen >= first) & (events_seen <= last)])
-        for label, first, last in EVENTS_SEEN_BUCKETS
+        label: quality(ranks[of_bucket])
+        for label, of_bucket in bucket_masks(events_seen[counted]).items()
     }
     return ModelQuality(overall=quality(ranks), by_events_seen=buckets, seconds=seconds)
+
+
+def bucket_masks(events_seen: NDArray[np.int32]) -> dict[str, NDArray[np.bool_]]:
+    """Return which events (n,) belong to each bucket, by label."""
+    return {
+        label: (events_seen >= first) & (events_seen <= last)
+        for label, first, last in EVENTS_SEEN_BUCKETS
+    }

@@ -1,0 +1,71 @@
+"""The models of a job: its bundles, with and without the inner loop, and their rivals."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+from schemas.errors import EvaluationError
+from worker.data import ItemTable
+from worker.evaluation.adapted import AdaptedRecommender
+from worker.evaluation.job import EvaluationData, EvaluationJob, NamedBundle
+from worker.evaluation.rivals import chosen_rivals, rival_contestant
+from worker.evaluation.runner import Contestant, Prepared
+from worker.model.bundle import Bundle
+from worker.model.serving import ServingModel
+
+
+def contestants(job: EvaluationJob, data: EvaluationData) -> list[Contestant]:
+    """Return the models in the order in which reports show them, the reference first.
+
+    Raises:
+        BundleError: a bundle is none, or was altered.
+        EvaluationError: there is no such rival, nothing to score, or two models of one name.
+    """
+    found: list[Contestant] = []
+    for bundle in job.bundles:
+        Bundle(bundle.folder)  # Verified now: a bundle that is refused must not cost hours first.
+        found += _of_bundle(bundle, job, data.items)
+    found += [rival_contestant(rival, job, data) for rival in chosen_rivals(job.rivals)]
+    if not found:
+        raise EvaluationError("nothing to score: give a --bundle, or --rivals other than none")
+    names = [contestant.name for contestant in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise EvaluationError(
+                f"two models are called {name!r}; give the bundle another name, as in"
+                " --bundle another=its/folder"
+            )
+    return found
+
+
+def _of_bundle(bundle: NamedBundle, job: EvaluationJob, items: ItemTable) -> list[Contestant]:
+    model = functools.cache(lambda: ServingModel.load(bundle.folder, job.device))
+    on = Contestant(bundle.name, _prepare(bundle, model, job, items, inner_loop=True))
+    off = Contestant(f"{bundle.name}_off", _prepare(bundle, model, job, items, inner_loop=False))
+    return [on, off] if job.inner_loop_off else [on]
+
+
+def _prepare(
+    bundle: NamedBundle,
+    model: Callable[[], ServingModel],
+    job: EvaluationJob,
+    items: ItemTable,
+    *,
+    inner_loop: bool,
+) -> Callable[[], Prepared]:
+    def prepare() -> Prepared:
+        loaded = model()
+        return Prepared(
+            AdaptedRecommender(
+                loaded,
+                items,
+                inner_loop=inner_loop,
+                exclude_seen=job.exclude_seen,
+                name=bundle.name,
+            ),
+            trained_seconds=loaded.bundle.manifest.metrics.get("training_seconds"),
+            comes_trained=True,
+        )
+
+    return prepare

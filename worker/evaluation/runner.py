@@ -1,0 +1,147 @@
+"""One model through the protocol: tuned, trained, scored, and timed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worker.evaluation.baselines.base import Setting, StreamRecommender
+from worker.evaluation.report import Timing
+from worker.evaluation.top_lists import TopLists
+from worker.split import TimeCut
+
+_REPORT_EVERY = 256
+"""Events between two notes of progress: one note per event would cost more than ranking it."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A model that is ready to be scored."""
+
+    recommender: StreamRecommender
+    candidates_tried: int | None = None
+    tuning_seconds: float | None = None
+    trained_seconds: float | None = None
+    """How long it was trained before, for a model that comes trained; None if not known."""
+    comes_trained: bool = False
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A model to score. It is prepared, which may take long, only when its turn comes."""
+
+    name: str
+    prepare: Callable[[], Prepared]
+
+
+class Observer(Protocol):
+    """Who is told how an evaluation gets on."""
+
+    def start(self, name: str, total: int | None) -> None:
+        """Begin a phase of `total` events; None if nobody knows how long it takes."""
+
+    def advance(self, events: int) -> None:
+        """Note that `events` more events are done."""
+
+
+class Silent:
+    """Tells nobody."""
+
+    def start(self, name: str, total: int | None) -> None:
+        """See `Observer.start`."""
+
+    def advance(self, events: int) -> None:
+        """See `Observer.advance`."""
+
+
+@dataclass(frozen=True)
+class ModelRun:
+    """What a model did."""
+
+    name: str
+    settings: dict[str, Setting]
+    ranks: NDArray[np.int32]
+    """(len(stream),); −1 where not ranked."""
+    lists: NDArray[np.int32]
+    """Top lists of the sampled events, (n, TOP)."""
+    timing: Timing
+    candidates_tried: int | None
+
+
+@dataclass
+class _Clock:
+    """Tells training from scoring: scoring begins with the first word from `TopLists.advance`."""
+
+    observer: Observer
+    name: str
+    total: int
+    started: float = field(default_factory=time.perf_counter)
+    scoring_from: float | None = None
+    _waiting: int = 0
+
+    def advance(self, events: int) -> None:
+        if self.scoring_from is None:
+            self.scoring_from = time.perf_counter()
+            self.observer.start(f"scoring {self.name}", self.total)
+        self._waiting += events
+        if self._waiting >= _REPORT_EVERY:
+            self.flush()
+
+    def flush(self) -> None:
+        self.observer.advance(self._waiting)
+        self._waiting = 0
+
+
+def run_contestant(
+    contestant: Contestant,
+    cut: TimeCut,
+    n_items: int,
+    *,
+    seed: int,
+    observer: Observer,
+    position: str = "",
+) -> ModelRun:
+    """Prepare a model, score it, and say what it did.
+
+    Args:
+        contestant: the model.
+        cut: the events.
+        n_items: size of the catalogue.
+        seed: of the sample of lists; the same for all models that are to be compared.
+        observer: told of the progress.
+        position: what to call it by in front of its name, such as "3/9".
+    """
+    title = f"{position} {contestant.name}".strip()
+    observer.start(f"preparing {title}", None)
+    prepared = contestant.prepare()
+    observer.start(f"training {title}", None)
+    clock = _Clock(observer, title, int(cut.scored.sum()))
+    lists = TopLists(cut.scored, seed=seed, on_scored=clock.advance)
+    ranks = prepared.recommender.prequential_ranks(
+        cut.train, cut.stream, cut.scored, n_items, lists
+    )
+    ended = time.perf_counter()
+    clock.flush()
+    scoring_from = clock.started if clock.scoring_from is None else clock.scoring_from
+    training = prepared.trained_seconds if prepared.comes_trained else scoring_from - clock.started
+    return ModelRun(
+        name=contestant.name,
+        settings=prepared.recommender.settings,
+        ranks=ranks,
+        lists=lists.lists(),
+        timing=Timing(
+            tuning=_rounded(prepared.tuning_seconds),
+            training=_rounded(training),
+            scoring=round(ended - scoring_from, 3),
+        ),
+        candidates_tried=prepared.candidates_tried,
+    )
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)

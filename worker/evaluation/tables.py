@@ -1,0 +1,166 @@
+"""An evaluation as tables for people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+
+from worker.evaluation.metrics import EVENTS_SEEN_BUCKETS
+from worker.evaluation.report import Band, Bands, Comparison, Difference, ModelReport, Report
+from worker.ranking_quality import Quality
+
+SIGNIFICANT = 0.01
+"""p-values below this get a mark."""
+
+NONE = "–"
+
+
+def tables(report: Report) -> Group:
+    """Return the report as tables: quality by events seen, what is recommended, comparisons."""
+    protocol = report.protocol
+    heading = (
+        f"{protocol.scored_users:,} new users, {protocol.scored_events:,} events,"
+        f" {protocol.items:,} items; columns: events of the user seen before"
+    )
+    if protocol.exclude_seen:
+        heading += "; items already seen are left out"
+    heading += f"; ± is half the {protocol.confidence:.0%} band"
+    parts: list[RenderableType] = [
+        heading,
+        _quality(report, "HR@20", lambda cell: cell.hit_rate, lambda bands: bands.hit_rate),
+        _quality(
+            report, "MRR@20", lambda cell: cell.reciprocal_rank, lambda bands: bands.reciprocal_rank
+        ),
+        _recommended(report),
+    ]
+    if report.segments is not None:
+        parts.append(_segments(report, report.segments.by, report.segments.users))
+    if report.comparisons is not None:
+        parts.append(_comparisons(report.comparisons.reference, report.comparisons.against))
+    return Group(*parts)
+
+
+def _quality(
+    report: Report,
+    metric: str,
+    value: Callable[[Quality], float | None],
+    band: Callable[[Bands], Band | None],
+) -> Table:
+    labels = [label for label, _, _ in EVENTS_SEEN_BUCKETS]
+    grid = _grid(metric, ("overall", *labels))
+    for name, model in report.models.items():
+        ends = None if model.confidence is None else band(model.confidence.overall)
+        cells = (value(cell) for cell in model.by_events_seen.values())
+        grid.add_row(
+            name,
+            _number(value(model.overall)) + ("" if ends is None else _half(ends)),
+            *map(_number, cells),
+        )
+    return grid
+
+
+def _recommended(report: Report) -> Table:
+    columns = ("coverage", "novelty", "popularity", "tail", "Gini", "seconds")
+    grid = _grid("What is recommended: coverage@20, novelty in bits, share of the tail", columns)
+    for name, model in report.models.items():
+        grid.add_row(name, *_of_lists(model))
+    if report.acted_on is not None:
+        acted = report.acted_on
+        figures = (_number(acted.novelty, 2), _number(acted.popularity, 1))
+        grid.add_row(
+            "(acted on)", NONE, *figures, _number(acted.tail_share), NONE, NONE, style="dim"
+        )
+    return grid
+
+
+def _of_lists(model: ModelReport) -> Iterable[str]:
+    found = model.recommended
+    seconds = _number(model.seconds, 1)
+    if found is None:
+        return (*[NONE] * 5, seconds)
+    return (
+        _number(found.coverage),
+        _number(found.novelty, 2),
+        _number(found.popularity, 1),
+        _number(found.tail_share),
+        _number(found.gini),
+        seconds,
+    )
+
+
+def _segments(report: Report, by: str, users: dict[str, int]) -> Table:
+    columns = [f"{label}\n({n:,})" for label, n in users.items()]
+    grid = _grid(f"HR@20 by {by} (users)", (*columns, "gap"))
+    for name, model in report.models.items():
+        gap = model.fairness_gap
+        grid.add_row(
+            name,
+            *(_number(model.segments[label].hit_rate) for label in users),
+            NONE if gap is None else _number(gap.hit_rate),
+        )
+    return grid
+
+
+def _comparisons(reference: str, against: dict[str, Comparison]) -> Table:
+    columns = ("HR@20", "p", "McNemar", "MRR@20", "p", "HR by seen")
+    grid = _grid(f"{reference} less each other model (* p < {SIGNIFICANT:g})", columns)
+    for name, found in against.items():
+        mcnemar = found.overall.mcnemar
+        grid.add_row(
+            name,
+            *_difference(found.overall.hit_rate),
+            NONE if mcnemar is None else _p(mcnemar.p),
+            *_difference(found.overall.reciprocal_rank),
+            _ahead(found),
+        )
+    return grid
+
+
+def _difference(found: Difference | None) -> tuple[str, str]:
+    if found is None:
+        return NONE, NONE
+    return f"{found.difference:+.4f}", _p(found.p)
+
+
+def _ahead(found: Comparison) -> str:
+    """Return + or − for HR@20 in each bucket, = where the band of the difference holds zero."""
+    return " ".join(_sign(cell.hit_rate) for cell in found.by_events_seen.values())
+
+
+def _sign(found: Difference | None) -> str:
+    if found is None:
+        return NONE
+    if found.low <= 0 <= found.high:
+        return "="
+    return "+" if found.difference > 0 else "−"
+
+
+def _p(p: float) -> str:
+    shown = f"{p:.3f}".removeprefix("0") if p >= 0.001 else "<.001"
+    return f"{shown}*" if p < SIGNIFICANT else shown
+
+
+def _half(band: Band) -> str:
+    return f" ±{(band[1] - band[0]) / 2:.3f}".replace("±0.", "±.")
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    return NONE if value is None else f"{value:,.{digits}f}"
+
+
+def _grid(title: str, columns: Iterable[str]) -> Table:
+    grid = Table(
+        title=title,
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+        padding=(0, 1, 0, 0),
+    )
+    grid.add_column("model", no_wrap=True)
+    for name in columns:
+        grid.add_column(name, justify="right", no_wrap=True)
+    return grid
