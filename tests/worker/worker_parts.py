@@ -14,6 +14,9 @@ from schemas.recommendations import Recommendation
 from schemas.settings import WorkerSettings
 from schemas.user_state import UserState
 from worker.catalogue import Catalogue, ItemChange
+from worker.item_memory.interface import MemorySource
+from worker.item_memory.learning import ItemLearning
+from worker.item_memory.log import TransitionLog
 from worker.metrics import WorkerMetrics
 from worker.micro_batch import BatchProcessor
 from worker.model.interface import AdaptationModel
@@ -117,6 +120,8 @@ class Worker:
         default_factory=lambda: WorkerSettings(top_k=5, recent_events=8)
     )
     items: int = 30
+    item_memory: MemorySource | None = None
+    journal: Journal = field(default_factory=Journal)
 
     def __post_init__(self) -> None:
         self.metrics = WorkerMetrics()
@@ -128,10 +133,16 @@ class Worker:
             top_k=self.settings.top_k,
             capacity=2,
         )
-        self.journal = Journal()
+        self.log = TransitionLog("item-transitions", 3, self.settings.item_memory_events)
+        self.item_learning = self._open_memory()
         codec = JsonCodec()
         self.pipeline = Pipeline(
-            self.model, self.catalogue, self.arena, self.metrics, self.settings
+            self.model,
+            self.catalogue,
+            self.arena,
+            self.metrics,
+            self.settings,
+            item_learning=self.item_learning,
         )
         self.writer = RecommendationWriter(
             codec=codec,
@@ -157,8 +168,23 @@ class Worker:
             model_version=self.model.version,
             state_topic="user-state",
             dead_letter_topic="clickstream.dlq",
+            item_learning=self.item_learning,
             now_ms=lambda: NOW_MS,
         )
+
+    def _open_memory(self) -> ItemLearning | None:
+        if self.item_memory is None:
+            return None
+        learning = ItemLearning(
+            self.item_memory,
+            self.catalogue,
+            self.log,
+            self.metrics,
+            max_future_ms=self.settings.max_future_seconds * 1000,
+            now_ms=lambda: NOW_MS,
+        )
+        learning.open()
+        return learning
 
     def process(self, events: Sequence[ClickstreamEvent], **where: int) -> None:
         self.processor.process(messages(events, **where))
