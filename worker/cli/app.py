@@ -14,6 +14,7 @@ from worker.cli.demo import demo
 from worker.cli.evaluate import evaluate
 from worker.cli.export_encoder import export_encoder
 from worker.cli.replay import replay
+from worker.cli.report import report_app
 from worker.cli.run import run_worker
 from worker.cli.schemas import write_schemas, write_settings
 from worker.cli.topics import topics_app
@@ -35,6 +36,7 @@ app.command()(replay)
 app.command()(export_encoder)
 app.command("schemas")(write_schemas)
 app.command("settings")(write_settings)
+app.add_typer(report_app, name="report")
 app.add_typer(dataset_app, name="dataset")
 app.add_typer(topics_app, name="topics")
 app.add_typer(broker_app, name="broker")

@@ -112,7 +112,7 @@ def _comparisons(reference: str, against: dict[str, Comparison]) -> Table:
         grid.add_row(
             name,
             *_difference(found.overall.hit_rate),
-            NONE if mcnemar is None else _p(mcnemar.p),
+            NONE if mcnemar is None else short_p(mcnemar.p),
             *_difference(found.overall.reciprocal_rank),
             _ahead(found),
         )
@@ -122,7 +122,7 @@ def _comparisons(reference: str, against: dict[str, Comparison]) -> Table:
 def _difference(found: Difference | None) -> tuple[str, str]:
     if found is None:
         return NONE, NONE
-    return f"{found.difference:+.4f}", _p(found.p)
+    return f"{found.difference:+.4f}", short_p(found.p)
 
 
 def _ahead(found: Comparison) -> str:
@@ -138,7 +138,8 @@ def _sign(found: Difference | None) -> str:
     return "+" if found.difference > 0 else "−"
 
 
-def _p(p: float) -> str:
+def short_p(p: float) -> str:
+    """Return a p-value in a few characters, with a * below `SIGNIFICANT`."""
     shown = f"{p:.3f}".removeprefix("0") if p >= 0.001 else "<.001"
     return f"{shown}*" if p < SIGNIFICANT else shown
 
