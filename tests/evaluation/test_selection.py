@@ -8,7 +8,11 @@ import numpy as np
 from event_logs import make_log, pairs
 from hypothesis import given
 
-from worker.evaluation.baselines.selection import choose_on_validation, validation_slice
+from worker.evaluation.baselines.selection import (
+    choose_on_validation,
+    validate,
+    validation_slice,
+)
 
 
 @dataclass
@@ -18,7 +22,11 @@ class Fixed:
     name: str
     rank: int
 
-    def prequential_ranks(self, train, stream, scored, n_items):
+    @property
+    def settings(self):
+        return {"rank": self.rank}
+
+    def prequential_ranks(self, train, stream, scored, n_items, lists=None):
         return np.where(scored, self.rank, -1).astype(np.int32)
 
 
@@ -58,9 +66,15 @@ def test_every_event_is_learned_from_or_streamed_and_new_users_are_not_learned_f
     assert not set(fit.users.tolist()) & set(stream.users[scored].tolist())
 
 
-def test_the_candidate_with_most_hits_in_the_first_twenty_is_chosen():
+def test_only_a_users_first_21_events_are_ranked():
+    _, _, scored = validation_slice(make_log([(user, 0) for user in (0, 1, 2, *[3] * 30)]))
+    assert scored.sum() == 21
+
+
+def test_the_candidate_with_the_highest_sum_of_hit_rate_and_reciprocal_rank_is_chosen():
     bad, good, better = Fixed("bad", 20), Fixed("good", 19), Fixed("better", 0)
-    assert choose_on_validation([bad, good, better], FOUR_USERS, 5) is good
+    assert choose_on_validation([bad, good, better], FOUR_USERS, 5) is better
+    assert choose_on_validation([bad, good, Fixed("equal", 19)], FOUR_USERS, 5) is good
     assert choose_on_validation([bad, Fixed("unranked", -1)], FOUR_USERS, 5) is bad
 
 
@@ -68,3 +82,14 @@ def test_with_too_few_events_the_first_candidate_is_chosen():
     bad, good = Fixed("bad", 20), Fixed("good", 0)
     assert choose_on_validation([bad, good], make_log([]), 5) is bad
     assert choose_on_validation([bad, good], make_log([(0, 1), (0, 2)]), 5) is bad
+
+
+def test_each_trial_tells_settings_quality_and_time():
+    done = []
+    trials = validate(
+        [Fixed("bad", 20), Fixed("good", 3)], FOUR_USERS, 5, lambda *progress: done.append(progress)
+    )
+    assert [trial.settings for trial in trials] == [{"rank": 20}, {"rank": 3}]
+    assert [trial.criterion for trial in trials] == [0.0, 1.25]
+    assert [trial.quality.n for trial in trials] == [2, 2]
+    assert done == [(1, 2), (2, 2)]

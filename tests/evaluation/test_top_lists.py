@@ -107,4 +107,4 @@ def test_settings_are_what_a_report_can_show():
         "query_length": 10,
         "decay": 0.8,
     }
-    assert METHODS["vsknn"].settings["idf_weight"] == "chosen on validation"
+    assert METHODS["popularity"].settings["half_life_ms"] == "inf"

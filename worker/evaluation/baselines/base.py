@@ -62,10 +62,7 @@ class StreamRecommender(Protocol):
 def settings_of(
     method: DataclassInstance, leave_out: tuple[str, ...] = ("exclude_seen",)
 ) -> dict[str, Setting]:
-    """Return the fields of a method that is a dataclass, as `StreamRecommender.settings` has them.
-
-    A field that is None is one that the method chooses by itself, on training data.
-    """
+    """Return the fields of a method that is a dataclass, as `StreamRecommender.settings` has them."""
     values = {
         field.name: getattr(method, field.name)
         for field in fields(method)
@@ -75,8 +72,6 @@ def settings_of(
 
 
 def _shown(value: object) -> Setting:
-    if value is None:
-        return "chosen on validation"
     if isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value)):
         return value
     return str(value)
