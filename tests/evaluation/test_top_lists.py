@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from event_logs import N_ITEMS, all_of, make_log, pairs
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker.evaluation.baselines import Covisitation, default_baselines
@@ -75,6 +75,7 @@ def test_the_item_at_a_place_of_the_list_has_that_rank(rows, k, data):
 
 @pytest.mark.parametrize("exclude_seen", [False, True])
 @pytest.mark.parametrize("name", METHODS)
+@settings(deadline=None)  # the first call may compile
 @given(train=pairs(min_size=1), stream=pairs(min_size=1))
 def test_the_item_of_an_event_stands_at_its_rank_in_the_events_list(
     name, exclude_seen, train, stream

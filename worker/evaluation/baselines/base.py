@@ -62,7 +62,7 @@ class StreamRecommender(Protocol):
 def settings_of(
     method: DataclassInstance, leave_out: tuple[str, ...] = ("exclude_seen",)
 ) -> dict[str, Setting]:
-    """Return the fields of a method that is a dataclass, as `StreamRecommender.settings` has them."""
+    """Return the fields of a dataclass, as `StreamRecommender.settings` has them."""
     values = {
         field.name: getattr(method, field.name)
         for field in fields(method)
