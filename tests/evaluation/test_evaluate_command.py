@@ -55,6 +55,16 @@ def report(evaluated):
     return json.loads((evaluated / "report.json").read_text())
 
 
+def without_times(value):
+    """A report without what a clock said."""
+    if isinstance(value, list):
+        return [without_times(part) for part in value]
+    if not isinstance(value, dict):
+        return value
+    timed = ("seconds", "timing")
+    return {name: without_times(part) for name, part in value.items() if name not in timed}
+
+
 def test_every_model_is_reported_in_order(report):
     names = ["mine", "mine_off", "second", "second_off", "popularity", "covisitation_online"]
     assert list(report["models"]) == names
@@ -98,6 +108,20 @@ def test_the_ranks_give_the_figures_of_the_report(evaluated, report):
         assert model["by_events_seen"]["3-4"]["hr@20"] == pytest.approx((of_bucket < 20).mean())
 
 
+def test_rivals_are_tuned_unless_told_not_to_be(shop, report, monkeypatch, tmp_path):
+    tuned = report["models"]["covisitation_online"]
+    best = max(tuned["trials"], key=lambda t: t["quality"]["hr@20"] + t["quality"]["mrr@20"])
+    assert len(tuned["trials"]) > 1
+    assert tuned["settings"] == best["settings"]
+    assert tuned["timing"]["tuning"] > 0
+    out = tmp_path / "r.json"
+    assert run(monkeypatch, "evaluate", *shop[0], *RIVALS, "--no-tune", "--json", out) == 0
+    first = json.loads(out.read_text())["models"]["covisitation_online"]
+    assert first["trials"] == []
+    assert first["timing"]["tuning"] is None
+    assert first["settings"] == tuned["trials"][0]["settings"]
+
+
 def test_plots_are_drawn(evaluated):
     assert {path.name for path in evaluated.glob("*.png")} == {
         *("cold_start.png", "overall.png", "popularity_bias.png")
@@ -110,10 +134,7 @@ def test_the_same_job_gives_the_same_report(shop, report, evaluated, monkeypatch
     segments = ("--segments", "country", "--users-file", users)
     assert run(monkeypatch, "evaluate", *files, *RIVALS, *arguments, *segments) == 0
     again = json.loads((tmp_path / "r.json").read_text())
-    for one in (again, report):
-        for model in one["models"].values():
-            del model["seconds"], model["timing"]
-    assert again == report
+    assert without_times(again) == without_times(report)
 
 
 def test_seen_items_excluded_and_rivals_alone(shop, monkeypatch, tmp_path, capsys):
@@ -171,7 +192,7 @@ def test_a_report_is_shown_and_drawn_again(evaluated, monkeypatch, tmp_path, cap
     ("arguments", "message"),
     [
         (("--rivals", "none"), "nothing to score: give a --bundle"),
-        (("--rivals", "nosuch"), "nosuch"),
+        (("--rivals", "popularity,nosuch"), "--rivals 'nosuch': there is no such rival"),
         (("--bundle", "no/such/bundle"), "no/such/bundle is not a bundle"),
         ((*RIVALS, "--ranks", "ranks.csv"), "ranks.csv: the file's name must end in .npz"),
         ((*RIVALS, "--segments", "country"), "--users-file FILE go together"),

@@ -8,14 +8,17 @@ import pytest
 
 from worker.data import EventLog
 from worker.evaluation import measure
+from worker.evaluation.baselines.selection import Trial
 from worker.evaluation.measure import Measurement
 from worker.evaluation.recommended import ItemPopularity
 from worker.evaluation.report import Timing
 from worker.evaluation.runner import ModelRun
 from worker.evaluation.segments import Segments
+from worker.ranking_quality import quality
 from worker.split import TimeCut
 
 HIT, MISS = 1, 50
+TRIAL = Trial(settings={"k": 5}, quality=quality(np.array([0], np.int32)), seconds=0.1)
 POPULARITY = ItemPopularity(np.array([3, 2, 1]))
 
 
@@ -26,7 +29,7 @@ def run(name, ranks, **changes):
         ranks=np.array(ranks, np.int32),
         lists=np.array([[0, 1]], np.int32),
         timing=Timing(tuning=1.5, training=None, scoring=0.25),
-        candidates_tried=3,
+        trials=[TRIAL],
     )
     for field, value in changes.items():
         object.__setattr__(made, field, value)
@@ -67,7 +70,7 @@ def test_cells_are_those_of_the_published_form(measurement):
     assert model["seconds"] == 1.75
     assert model["timing"] == {"tuning": 1.5, "training": None, "scoring": 0.25}
     assert model["settings"] == {"k": 5}
-    assert model["candidates_tried"] == 3
+    assert model["trials"][0]["quality"]["hr@20"] == 1.0
     assert model["recommended"]["coverage@20"] == pytest.approx(2 / 3)
 
 

@@ -10,7 +10,7 @@ from worker.data import ItemTable
 from worker.evaluation.adapted import AdaptedRecommender
 from worker.evaluation.job import EvaluationData, EvaluationJob, NamedBundle
 from worker.evaluation.rivals import chosen_rivals, rival_contestant
-from worker.evaluation.runner import Contestant, Prepared
+from worker.evaluation.runner import Contestant, OnTrial, Prepared
 from worker.model.bundle import Bundle
 from worker.model.serving import ServingModel
 
@@ -53,8 +53,8 @@ def _prepare(
     items: ItemTable,
     *,
     inner_loop: bool,
-) -> Callable[[], Prepared]:
-    def prepare() -> Prepared:
+) -> Callable[[OnTrial], Prepared]:
+    def prepare(on_trial: OnTrial) -> Prepared:
         loaded = model()
         return Prepared(
             AdaptedRecommender(

@@ -126,7 +126,7 @@ class Measurement:
                 segments=dict(zip(by_segment, bands[first_segment:], strict=True)),
             ),
             settings=run.settings,
-            candidates_tried=run.candidates_tried,
+            trials=run.trials,
             timing=timing,
             recommended=describe(run.lists, self._popularity),
             segments=by_segment,

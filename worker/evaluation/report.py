@@ -8,6 +8,7 @@ import msgspec
 
 from schemas.errors import EvaluationError
 from worker.evaluation.baselines.base import Setting
+from worker.evaluation.baselines.selection import Trial
 from worker.evaluation.metrics import ModelQuality
 from worker.evaluation.recommended import Recommended
 from worker.evaluation.statistics import McNemar
@@ -76,8 +77,8 @@ class ModelReport(ModelQuality, frozen=True, kw_only=True):
 
     confidence: Confidence | None = None
     settings: dict[str, Setting] = msgspec.field(default_factory=dict)
-    candidates_tried: int | None = None
-    """Settings compared on the validation slice; None if there was no choice."""
+    trials: list[Trial] = msgspec.field(default_factory=list)
+    """Settings compared on the validation slice; empty if there was no choice."""
     timing: Timing | None = None
     recommended: Recommended | None = None
     segments: dict[str, Quality] = msgspec.field(default_factory=dict)

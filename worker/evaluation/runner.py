@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.evaluation.baselines.base import Setting, StreamRecommender
+from worker.evaluation.baselines.selection import Trial
 from worker.evaluation.report import Timing
 from worker.evaluation.top_lists import TopLists
 from worker.split import TimeCut
@@ -19,12 +20,17 @@ _REPORT_EVERY = 256
 """Events between two notes of progress: one note per event would cost more than ranking it."""
 
 
+OnTrial = Callable[[int, int], None]
+"""Told, while settings are chosen, how many of how many have been tried."""
+
+
 @dataclass(frozen=True)
 class Prepared:
     """A model that is ready to be scored."""
 
     recommender: StreamRecommender
-    candidates_tried: int | None = None
+    trials: list[Trial] = field(default_factory=list)
+    """Settings that it was chosen of, if there was a choice."""
     tuning_seconds: float | None = None
     trained_seconds: float | None = None
     """How long it was trained before, for a model that comes trained; None if not known."""
@@ -36,7 +42,7 @@ class Contestant:
     """A model to score. It is prepared, which may take long, only when its turn comes."""
 
     name: str
-    prepare: Callable[[], Prepared]
+    prepare: Callable[[OnTrial], Prepared]
 
 
 class Observer(Protocol):
@@ -70,7 +76,7 @@ class ModelRun:
     lists: NDArray[np.int32]
     """Top lists of the sampled events, (n, TOP)."""
     timing: Timing
-    candidates_tried: int | None
+    trials: list[Trial]
 
 
 @dataclass
@@ -118,7 +124,13 @@ def run_contestant(
     """
     title = f"{position} {contestant.name}".strip()
     observer.start(f"preparing {title}", None)
-    prepared = contestant.prepare()
+
+    def on_trial(done: int, of: int) -> None:
+        if done == 1:
+            observer.start(f"tuning {title}", of)
+        observer.advance(1)
+
+    prepared = contestant.prepare(on_trial)
     observer.start(f"training {title}", None)
     clock = _Clock(observer, title, int(cut.scored.sum()))
     lists = TopLists(cut.scored, seed=seed, on_scored=clock.advance)
@@ -139,7 +151,7 @@ def run_contestant(
             training=_rounded(training),
             scoring=round(ended - scoring_from, 3),
         ),
-        candidates_tried=prepared.candidates_tried,
+        trials=prepared.trials,
     )
 
 
