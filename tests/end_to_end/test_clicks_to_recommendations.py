@@ -23,6 +23,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from schemas.recommendations import Recommendation
 from schemas.settings import Settings
 from schemas.topics import Topic
+from worker.evaluation.baselines import RIVALS
 from worker.kafka_admin import consumer_lag
 
 PATIENCE_S = 180.0
@@ -122,9 +123,8 @@ def live_quality(port: int) -> dict[str, dict[str, float]]:
 
 
 def test_evaluate_writes_every_model_in_the_published_form(report: dict) -> None:
-    names = {"innerloop", "innerloop_off", "popularity"}
-    names |= {"covisitation", "covisitation_online", "vsknn"}
-    assert set(report["models"]) == names
+    rivals = [name for name, rival in RIVALS.items() if rival.group == "fast"]
+    assert list(report["models"]) == ["innerloop", "innerloop_off", *rivals]
     counts = {model["overall"]["n"] for model in report["models"].values()}
     assert counts == {report["protocol"]["scored_events"]}
     for model in report["models"].values():
