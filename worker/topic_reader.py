@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable
 
 from confluent_kafka import (
@@ -17,6 +18,16 @@ from confluent_kafka import (
 from schemas.errors import BrokerError
 
 _LOG = logging.getLogger(__name__)
+
+_RETRY_S = 0.1
+_LEADER_MOVES = frozenset(
+    {
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+    }
+)
 
 
 class PartitionReader:
@@ -106,18 +117,25 @@ class PartitionReader:
     def end_offset(self, topic: str, partition: int, timeout_s: float) -> int:
         """Return the offset of the next record to be produced to a partition of any topic.
 
+        A partition whose leader is being elected, or has moved, is asked for again.
+
         Raises:
             BrokerError: the brokers do not tell.
         """
-        try:
-            offsets = self._consumer.get_watermark_offsets(
-                TopicPartition(topic, partition), timeout=timeout_s
-            )
-        except KafkaException as error:
-            raise BrokerError(
-                f"the brokers do not tell the end of {topic}-{partition}: {error.args[0].str()}"
-            ) from error
-        return int(offsets[1])
+        deadline = time.monotonic() + timeout_s
+        while True:
+            try:
+                offsets = self._consumer.get_watermark_offsets(
+                    TopicPartition(topic, partition), timeout=timeout_s
+                )
+                return int(offsets[1])
+            except KafkaException as error:
+                reason: KafkaError = error.args[0]
+                if reason.code() not in _LEADER_MOVES or time.monotonic() > deadline:
+                    raise BrokerError(
+                        f"the brokers do not tell the end of {topic}-{partition}: {reason.str()}"
+                    ) from error
+            time.sleep(_RETRY_S)
 
     def _move(self, number: int, *, at_end: bool) -> None:
         to, other = (self._at_end, self._behind) if at_end else (self._behind, self._at_end)

@@ -1,6 +1,5 @@
 """An item memory that remembers what it was taught, word for word."""
 
-from collections import Counter
 from typing import NamedTuple
 
 import numpy as np
@@ -41,9 +40,26 @@ class RecordingLearner:
     def forget_row(self, row: int) -> None:
         self.forgotten.append(self._catalogue.item_ids[row])
 
+
+class Recorder:
+    """The memory of one worker, from outside."""
+
+    def __init__(self, since_ms: int = NOTHING_KNOWN) -> None:
+        self.source = MemorySource(self._open, since_ms)
+        self._learner: RecordingLearner | None = None
+
     @property
-    def counts(self) -> Counter[Lesson]:
-        return Counter(self.lessons)
+    def lessons(self) -> list[Lesson]:
+        return [] if self._learner is None else list(self._learner.lessons)
+
+    @property
+    def forgotten(self) -> list[str]:
+        return [] if self._learner is None else list(self._learner.forgotten)
+
+    def _open(self, catalogue: Catalogue) -> RecordingLearner:
+        assert self._learner is None, "opened twice"
+        self._learner = RecordingLearner(catalogue)
+        return self._learner
 
 
 def recording(since_ms: int = NOTHING_KNOWN) -> MemorySource:

@@ -10,6 +10,7 @@ from fake_model import FakeModel
 
 from schemas.settings import Settings
 from schemas.topics import TOPIC_SPECS, Topic
+from worker.item_memory.interface import MemorySource
 from worker.kafka_admin import consumer_lag, create_topics, partition_count
 from worker.service import WorkerService
 
@@ -64,8 +65,13 @@ def drain(settings: Settings, timeout_s: float = PATIENCE_S) -> None:
 class RunningWorker:
     """A `WorkerService` in a thread."""
 
-    def __init__(self, settings: Settings, model: FakeModel | None = None) -> None:
-        self.service = WorkerService(settings, model or FakeModel())
+    def __init__(
+        self,
+        settings: Settings,
+        model: FakeModel | None = None,
+        item_memory: MemorySource | None = None,
+    ) -> None:
+        self.service = WorkerService(settings, model or FakeModel(), item_memory=item_memory)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="worker")
         self._run: Future[None] | None = None
 
@@ -84,9 +90,11 @@ class RunningWorker:
 
 
 @contextmanager
-def running(settings: Settings, model: FakeModel | None = None) -> Iterator[RunningWorker]:
+def running(
+    settings: Settings, model: FakeModel | None = None, item_memory: MemorySource | None = None
+) -> Iterator[RunningWorker]:
     """Run a worker while the block runs; its error, if any, is raised at the end."""
-    worker = RunningWorker(settings, model)
+    worker = RunningWorker(settings, model, item_memory)
     worker.start()
     try:
         yield worker

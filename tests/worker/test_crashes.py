@@ -2,10 +2,7 @@
 
 import random
 import signal
-import subprocess
-import sys
 from collections import Counter
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -27,7 +24,6 @@ from schemas.recommendations import Recommendation
 from schemas.settings import Settings
 from schemas.topics import Topic
 
-SCRIPT = Path(__file__).with_name("worker_process.py")
 encode = msgspec.json.encode
 decode_recommendation = msgspec.json.Decoder(Recommendation).decode
 
@@ -38,28 +34,6 @@ def settings(kafka_settings) -> Settings:
     # follows goes by the same instance id.
     static = {"group.instance.id": "the-only-worker"}
     return with_kafka(with_worker(kafka_settings), consumer_properties=static)
-
-
-@pytest.fixture
-def start(tmp_path):
-    """Start workers in processes of their own; whatever is left at the end is killed."""
-    started = []
-
-    def run(settings: Settings, *crash: object) -> subprocess.Popen:
-        file = tmp_path / f"settings-{len(started)}.json"
-        file.write_text(settings.model_dump_json())
-        command = [sys.executable, str(SCRIPT), str(file), *map(str, crash)]
-        log = (tmp_path / f"worker-{len(started)}.log").open("wb")
-        process = subprocess.Popen(command, stderr=log, stdout=log, cwd=SCRIPT.parents[2])
-        log.close()
-        started.append(process)
-        return process
-
-    yield run
-    for process in started:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
 
 
 def publish(settings, produce_all, events) -> None:
@@ -84,7 +58,7 @@ def test_killed_at_every_point_it_ends_as_if_never_killed(
     publish(settings, produce_all, events)
     draw = random.Random(2)
     for point in ("recommendations", "states", "commit", "recommendations", "states"):
-        killed = start(settings, point, draw.randint(2, 5))
+        killed = start(settings, "--die", point, draw.randint(2, 5))
         assert killed.wait(PATIENCE_S) == -signal.SIGKILL, point
     anywhere = start(settings)  # and once wherever it happens to be
     partway = len(consume_all(settings, Topic.RECOMMENDATIONS)) + 300

@@ -269,7 +269,7 @@ GARBAGE = {
     "nested": (b'{"version":' + b"[" * 5000, "malformed"),
     "another layout": (b'{"version":2,"columns":{}}', "other_version"),
     "an older layout": (encoded(version=0), "other_version"),
-    "another partition": (encoded(partition=1), "inconsistent"),
+    "another partition": (encoded(partition=99), "inconsistent"),
     "another block": (encoded(events=MOVED), "inconsistent"),
     "descending": (encoded(events=a_block().events[::-1]), "inconsistent"),
     "twice the same": (encoded(events=a_block().events[:1] * 2), "inconsistent"),

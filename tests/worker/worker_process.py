@@ -1,20 +1,24 @@
 """A worker in a process of its own, which may be told to die at a point of a micro-batch.
 
-    python worker_process.py SETTINGS.json [POINT BATCH]
+    python worker_process.py SETTINGS.json [--die POINT BATCH] [--lessons FILE]
 
 With a point it kills itself there, hard, in the micro-batch of that number: after the
-recommendations are acknowledged and before any state is written ("recommendations"), after the
-states are acknowledged and before the commit ("states"), or after the commit ("commit").
+recommendations are acknowledged ("recommendations"), in the midst of the item transitions ("some
+transitions"), after them and before any state is written ("transitions"), after the states are
+acknowledged and before the commit ("states"), or after the commit ("commit").
+
+With a file for lessons it has an item memory, and at its end writes there what that one was taught.
 """
 
-import itertools
+import argparse
+import json
 import logging
 import os
 import signal
-import sys
 from pathlib import Path
 
 from fake_model import FakeModel
+from recording_learner import Recorder
 
 from schemas.settings import Settings
 from worker.service import WorkerService
@@ -26,38 +30,51 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def die_at(point: str, batch: int) -> None:
-    batches = itertools.count(1)
+def die_at(point: str, batch: int, stages: list[str]) -> None:
+    """Die in the micro-batch of this number; it publishes once in each of the stages."""
     publish, commit = Publisher.publish, Committer.commit
-    now = {"batch": 0, "publishes": 0}
+    now = {"batch": 1, "publishes": 0}
 
     def counted_publish(self, records):
-        if not now["publishes"]:
-            now["batch"] = next(batches)
-        now["publishes"] += 1
-        publish(self, records)
-        reached = "recommendations" if now["publishes"] == 1 else "states"
-        if now["batch"] == batch and reached == point:
+        stage = stages[now["publishes"]]
+        here = now["batch"] == batch
+        if here and point == f"some {stage}":
+            publish(self, records[: len(records) // 2])
             die()
+        publish(self, records)
+        if here and point == stage:
+            die()
+        now["publishes"] += 1
 
     def counted_commit(self, next_offsets):
         commit(self, next_offsets)
-        now["publishes"] = 0
         if now["batch"] == batch and point == "commit":
             die()
+        now["batch"] += 1
+        now["publishes"] = 0
 
     Publisher.publish, Committer.commit = counted_publish, counted_commit
 
 
 def main() -> None:
-    settings = Settings.model_validate_json(Path(sys.argv[1]).read_text())
-    if len(sys.argv) > 2:
-        die_at(sys.argv[2], int(sys.argv[3]))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("settings", type=Path)
+    parser.add_argument("--die", nargs=2, metavar=("POINT", "BATCH"))
+    parser.add_argument("--lessons", type=Path)
+    given = parser.parse_args()
+    settings = Settings.model_validate_json(given.settings.read_text())
+    recorder = Recorder() if given.lessons else None
+    if given.die:
+        stages = ["recommendations", *(["transitions"] if recorder else []), "states"]
+        die_at(given.die[0], int(given.die[1]), stages)
     logging.basicConfig(level=logging.INFO)
-    service = WorkerService(settings, FakeModel())
+    source = None if recorder is None else recorder.source
+    service = WorkerService(settings, FakeModel(), item_memory=source)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: service.stop())
     service.run()
+    if recorder is not None:
+        given.lessons.write_text(json.dumps(recorder.lessons))
 
 
 if __name__ == "__main__":
