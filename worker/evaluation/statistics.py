@@ -26,6 +26,7 @@ EXACT_BELOW = 25
 """Discordant events below which McNemar's test is the exact binomial one."""
 
 _PICKS_AT_ONCE = 1 << 23
+_SUMS_AT_ONCE = 1 << 24
 
 Floats = NDArray[np.float64]
 
@@ -80,19 +81,21 @@ def resample(
     """
     _, user = np.unique(users, return_inverse=True)
     n_users = int(user.max(initial=-1)) + 1
-    shape = (draws, len(ranks), len(cells))
     if n_users == 0:
+        shape = (draws, len(ranks), len(cells))
         return Resampled(np.full(shape, np.nan), np.full(shape, np.nan))
-    events, hits, reciprocals = _sums_by_user(ranks, user, n_users, cells)
-    columns = np.concatenate([events, hits, reciprocals], axis=1)
-    totals = _resampled_totals(columns, draws, np.random.default_rng(seed))
-    split = len(cells), len(cells) + hits.shape[1]
-    n, hit_sums, reciprocal_sums = np.split(totals, split, axis=1)
-    per_cell = n[:, None, :]
-    with np.errstate(invalid="ignore"):
-        return Resampled(
-            hit_sums.reshape(shape) / per_cell, reciprocal_sums.reshape(shape) / per_cell
-        )
+    at_once = max(1, _SUMS_AT_ONCE // (n_users * len(cells)))
+    parts = []
+    for start in range(0, len(ranks), at_once):
+        # The same seed, so the same draws, for all models.
+        rng = np.random.default_rng(seed)
+        sums = _sums_by_user(ranks[start : start + at_once], user, n_users, cells)
+        totals = _resampled_totals(np.concatenate(sums, axis=1), draws, rng)
+        parts.append(_means(totals, len(cells)))
+    return Resampled(
+        np.concatenate([part.hit_rate for part in parts], axis=1),
+        np.concatenate([part.reciprocal_rank for part in parts], axis=1),
+    )
 
 
 def interval(values: Floats) -> Interval:
@@ -160,6 +163,14 @@ def _sums_by_user(
         np.stack([column for model in hit for column in sums(model)], axis=1),
         np.stack([column for model in reciprocal for column in sums(model)], axis=1),
     )
+
+
+def _means(totals: Floats, n_cells: int) -> Resampled:
+    """Divide sums (draws, cells + 2 · models · cells) by the cells' events, which come first."""
+    events, sums = totals[:, None, :n_cells], totals[:, n_cells:]
+    hits, reciprocals = np.split(sums.reshape(len(totals), -1, n_cells), 2, axis=1)
+    with np.errstate(invalid="ignore"):
+        return Resampled(hits / events, reciprocals / events)
 
 
 def _resampled_totals(columns: Floats, draws: int, rng: np.random.Generator) -> Floats:
