@@ -17,7 +17,7 @@ from worker.evaluation.baselines.neural.decision_layers import (
 )
 from worker.evaluation.baselines.neural.meta_learned import MetaModel
 
-DIM, USERS, EVENTS, KNOWN, ANCHORS = 3, 2, 4, 9, 5
+DIM, HIDDEN, USERS, EVENTS, KNOWN, ANCHORS = 3, 4, 2, 4, 9, 5
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +33,7 @@ def _layers(**changes: object) -> DecisionLayers:
         "second_order": True,
         "learn_rates": True,
     }
-    layers = DecisionLayers(DIM, **{**kept, **changes}).double()
+    layers = DecisionLayers(DIM, HIDDEN, **{**kept, **changes}).double()
     with torch.no_grad():
         layers.outer.normal_()
         layers.bias.normal_()

@@ -3,6 +3,7 @@
 from worker.evaluation.baselines.base import StreamRecommender
 from worker.evaluation.baselines.covisitation import Covisitation
 from worker.evaluation.baselines.fast import fast_rivals
+from worker.evaluation.baselines.neural import neural_rivals
 from worker.evaluation.baselines.popularity import Popularity
 from worker.evaluation.baselines.ranking import CatalogueRanker
 from worker.evaluation.baselines.registry import Rival, TuningRecord, registry, tuned
@@ -25,7 +26,7 @@ __all__ = [
     "tuned",
 ]
 
-RIVALS = registry([fast_rivals()])
+RIVALS = registry([fast_rivals(), neural_rivals()])
 """Every rival by name, in the order in which reports show them."""
 
 

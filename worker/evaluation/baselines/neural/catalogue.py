@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from schemas.errors import DataError
 from worker.data import EventLog
 from worker.training.sequences import UserStreams
 
@@ -18,6 +19,9 @@ class Catalogue:
     """Rows of the catalogue: row 0 is the item with most training events; see `CatalogueRanker`.
 
     Items without training events come last: the first `known` rows are those to learn.
+
+    Raises:
+        DataError: there are no training events.
     """
 
     def __init__(self, train: EventLog, n_items: int) -> None:
@@ -26,6 +30,8 @@ class Catalogue:
         self.counts: NDArray[np.int64] = counts[self.item_of_row].astype(np.int64)
         """Training events by row, descending, (n_items,)."""
         self.known = int(np.count_nonzero(counts))
+        if self.known == 0:
+            raise DataError("there are no events before the cut to train a neural rival on")
         self._row_of_item = np.empty(n_items, np.int32)
         self._row_of_item[self.item_of_row] = np.arange(n_items, dtype=np.int32)
 

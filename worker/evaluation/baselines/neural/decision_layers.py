@@ -13,11 +13,11 @@ class Layers(NamedTuple):
     """Weights of the decision layers of n users (or of one, to broadcast)."""
 
     inner: Tensor
-    """(n, d, d)."""
+    """(n, d, h)."""
     bias: Tensor
-    """(n, 1, d)."""
+    """(n, 1, h)."""
     outer: Tensor
-    """(n, d, d)."""
+    """(n, h, d)."""
 
 
 class Support(NamedTuple):
@@ -75,6 +75,7 @@ class DecisionLayers(nn.Module):
 
     Args:
         dim: d.
+        hidden: h.
         steps: gradient steps per adaptation.
         rate: step size at the start.
         head_only: adapt the outer weights alone (ANIL).
@@ -87,6 +88,7 @@ class DecisionLayers(nn.Module):
     def __init__(
         self,
         dim: int,
+        hidden: int,
         *,
         steps: int,
         rate: float,
@@ -98,9 +100,9 @@ class DecisionLayers(nn.Module):
         self.steps = steps
         self.second_order = second_order
         self._adapted = ("outer",) if head_only else Layers._fields
-        self.inner = nn.Parameter(torch.randn(dim, dim) * dim**-0.5)
-        self.bias = nn.Parameter(torch.zeros(1, dim))
-        self.outer = nn.Parameter(torch.randn(dim, dim) * 0.1 * dim**-0.5)
+        self.inner = nn.Parameter(torch.randn(dim, hidden) * dim**-0.5)
+        self.bias = nn.Parameter(torch.zeros(1, hidden))
+        self.outer = nn.Parameter(torch.randn(hidden, dim) * 0.1 * hidden**-0.5)
         rates = torch.full((len(self._adapted),), rate).log()
         self.log_rates = nn.Parameter(rates, requires_grad=learn_rates)
 

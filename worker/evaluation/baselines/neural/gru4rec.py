@@ -41,12 +41,12 @@ class GRU4Rec:
     dim: int = 128
     """Units of the GRU and, embeddings being constrained, of the item vectors."""
     epochs: int = 10
-    batch_size: int = 192
+    batch_size: int = 240
     """Users that go through the network side by side in training."""
-    learning_rate: float = 0.08
+    learning_rate: float = 0.065
     momentum: float = 0.0
-    embedding_dropout: float = 0.3
-    hidden_dropout: float = 0.1
+    embedding_dropout: float = 0.45
+    hidden_dropout: float = 0.0
     negatives: int = 2048
     """Additional negatives per batch."""
     sample_alpha: float = 0.5
@@ -104,7 +104,8 @@ class GRU4Rec:
         model = CornacGRU4Rec(
             layers=[self.dim],
             loss=self.loss,
-            batch_size=self.batch_size,
+            # Cornac needs a user for every place of a batch.
+            batch_size=min(self.batch_size, len(np.unique(train.users))),
             dropout_p_embed=self.embedding_dropout,
             dropout_p_hidden=self.hidden_dropout,
             learning_rate=self.learning_rate,

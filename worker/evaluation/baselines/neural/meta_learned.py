@@ -192,6 +192,8 @@ class MetaLearned:
     anchors: int = 256
     """Items that the inner loss contrasts with."""
     dim: int = 128
+    hidden: int = 32
+    """Units between the decision layers."""
     dropout: float = 0.3
     hide: float = 0.05
     epochs: int = 10
@@ -240,6 +242,7 @@ class MetaLearned:
         reptile = self.variant == "reptile"
         layers = DecisionLayers(
             self.dim,
+            self.hidden,
             steps=self.steps,
             rate=self.rate,
             head_only=self.variant == "anil",

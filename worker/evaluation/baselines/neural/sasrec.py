@@ -99,8 +99,8 @@ class SASRec:
     """SASRec, trained on the events before the cut; it stays as it stands there."""
 
     dim: int = 128
-    blocks: int = 2
-    heads: int = 2
+    blocks: int = 1
+    heads: int = 1
     dropout: float = 0.3
     hide: float = 0.05
     """Share of events whose item is hidden in training; see `ItemTable`."""
@@ -109,7 +109,7 @@ class SASRec:
     epochs: int = 8
     patience: int = 3
     """Epochs without progress on validation users after which training ends."""
-    batch_users: int = 32
+    batch_users: int = 64
     learning_rate: float = 2e-3
     item_learning_rate: float = 1e-2
     weight_decay: float = 0.01
