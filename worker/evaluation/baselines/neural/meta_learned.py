@@ -196,7 +196,7 @@ class MetaLearned:
     """Units between the decision layers."""
     dropout: float = 0.3
     hide: float = 0.05
-    epochs: int = 10
+    epochs: int = 6
     patience: int = 3
     batch_users: int = 64
     learning_rate: float = 2e-3

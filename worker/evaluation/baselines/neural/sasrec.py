@@ -106,7 +106,7 @@ class SASRec:
     """Share of events whose item is hidden in training; see `ItemTable`."""
     longest: int = 50
     """Events that attention reaches back."""
-    epochs: int = 8
+    epochs: int = 6
     patience: int = 3
     """Epochs without progress on validation users after which training ends."""
     batch_users: int = 64
