@@ -154,7 +154,7 @@ def test_seen_items_excluded_and_rivals_alone(shop, monkeypatch, tmp_path, capsy
 def test_some_users_without_the_inner_loop_switched_off(shop, monkeypatch, tmp_path):
     files, first, _, _ = shop
     out = tmp_path / "r.json"
-    arguments = ("--rivals", "none", "--no-off", "--users", "5", "--bundle", first)
+    arguments = ("--rivals", "none", "--without-off", "--users", "5", "--bundle", first)
     assert run(monkeypatch, "evaluate", *files, *arguments, "--json", out) == 0
     found = json.loads(out.read_text())
     assert list(found["models"]) == ["innerloop"]
@@ -166,7 +166,7 @@ def test_reports_of_two_seeds_are_combined(shop, monkeypatch, tmp_path, capsys):
     files, first, second, _ = shop
     paths = [tmp_path / "0.json", tmp_path / "1.json"]
     for bundle, path in zip((first, second), paths, strict=True):
-        arguments = ("--bundle", bundle, "--rivals", "popularity", "--no-off", "--json", path)
+        arguments = ("--bundle", bundle, "--rivals", "popularity", "--without-off", "--json", path)
         assert run(monkeypatch, "evaluate", *files, *arguments) == 0
     capsys.readouterr()
     assert run(monkeypatch, "report", "summary", *paths, "--json", tmp_path / "s.json") == 0

@@ -23,13 +23,16 @@ BundlesOption = Annotated[
 ]
 RivalsOption = Annotated[
     str,
-    typer.Option(metavar="GROUP|NAME,…", help="fast, neural, all, none, or names of rivals."),
+    typer.Option(
+        metavar="GROUP|NAME,…", help="A group (fast, neural, …), all, none, or names, with commas."
+    ),
 ]
 TuneOption = Annotated[
     bool, typer.Option(help="Choose the rivals' settings on a validation slice of the training.")
 ]
 OffOption = Annotated[
-    bool, typer.Option("--off/--no-off", help="Score each bundle without its inner loop, too.")
+    bool,
+    typer.Option("--with-off/--without-off", help="Score each bundle without its inner loop, too."),
 ]
 CutOption = Annotated[
     float,
