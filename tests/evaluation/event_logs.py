@@ -21,7 +21,7 @@ def make_log(pairs: Pairs, times: list[int] | None = None) -> EventLog:
         items=np.array([item for _, item in pairs], dtype=np.int32),
         types=np.zeros(len(pairs), dtype=np.int8),
         times=np.array(range(len(pairs)) if times is None else times, dtype=np.int64),
-        user_ids=[f"u{code}" for code in range(N_USERS)],
+        user_ids=[f"u{code}" for code in range(max([N_USERS - 1, *(u for u, _ in pairs)]) + 1)],
     )
 
 

@@ -2,6 +2,7 @@
 
 from worker.evaluation.baselines.base import StreamRecommender
 from worker.evaluation.baselines.covisitation import Covisitation
+from worker.evaluation.baselines.factors import factor_rivals
 from worker.evaluation.baselines.fast import fast_rivals
 from worker.evaluation.baselines.neural import neural_rivals
 from worker.evaluation.baselines.popularity import Popularity
@@ -26,7 +27,7 @@ __all__ = [
     "tuned",
 ]
 
-RIVALS = registry([fast_rivals(), neural_rivals()])
+RIVALS = registry([fast_rivals(), factor_rivals(), neural_rivals()])
 """Every rival by name, in the order in which reports show them."""
 
 

@@ -69,6 +69,8 @@ def scored_histories(
     # What a user does after the last scored event changes nothing.
     last_scored = np.full(len(stream.user_ids), -1)
     rows = np.flatnonzero(scored)
+    if not len(rows):
+        return
     last_scored[stream.users[rows]] = rows
     after = np.arange(len(stream)) <= last_scored[stream.users]
     log = catalogue.by_row(_joined(train.where(before), stream.where(after)))
