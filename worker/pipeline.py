@@ -87,8 +87,8 @@ class Pipeline:
 
     def _teach_items(self, own: OwnTransitions | None) -> None:
         """Teach the item memory what the micro-batch shows, ahead of ranking with it."""
-        if self._item_learning is not None and own is not None and len(own.transitions):
-            new = own.transitions
+        if self._item_learning is not None and own is not None and own.learns.any():
+            new = own.chosen()
             self._item_learning.learner.learn(new.items, new.before, new.types, new.times)
 
     def _count(self, events: EventColumns, batch: FoldedBatch, adapted: Adapted) -> None:

@@ -15,6 +15,7 @@ from worker.catalogue import Catalogue
 from worker.item_memory.interface import WINDOW
 from worker.metrics import TransitionDrop
 from worker.model.interface import NO_ITEM
+from worker.stages.decode import EventColumns
 from worker.stages.fold import FoldedBatch
 
 
@@ -29,6 +30,10 @@ class Transitions:
 
     def __len__(self) -> int:
         return len(self.items)
+
+    def where(self, mask: NDArray[np.bool_]) -> Transitions:
+        """Return those for which the mask, (n,), is true."""
+        return Transitions(self.items[mask], self.before[mask], self.types[mask], self.times[mask])
 
 
 @dataclass(frozen=True)
@@ -63,22 +68,22 @@ def rows_before(recent_rows: NDArray[np.int64], removed: Iterable[int]) -> NDArr
     return before
 
 
-def of_batch(
-    batch: FoldedBatch, positions: NDArray[np.int64], before: NDArray[np.int32], times: list[int]
-) -> Transitions:
-    """Return the transitions of these positions of a micro-batch.
+def of_batch(events: EventColumns, batch: FoldedBatch, removed: Iterable[int]) -> Transitions:
+    """Return a transition for each of the n events applied in a micro-batch.
+
+    Those of events that are no evidence of liking an item have the item `NO_ITEM`, and nothing else
+    of them counts.
 
     Args:
+        events: where the batch is from.
         batch: the events applied.
-        positions: of m events on an item, (m,).
-        before: `rows_before` of these events, (m, WINDOW).
-        times: of these events, m.
+        removed: rows that are no longer in the catalogue.
     """
     return Transitions(
-        items=batch.rows[positions].astype(np.int32),
-        before=before,
-        types=batch.types[positions],
-        times=np.array(times, np.int64),
+        items=batch.rows.astype(np.int32),
+        before=rows_before(batch.recent_rows, removed),
+        types=batch.types,
+        times=np.array([events.times[source] for source in batch.source], np.int64),
     )
 
 

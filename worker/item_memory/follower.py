@@ -15,11 +15,13 @@ from worker.topic_reader import PartitionReader
 _LOG = logging.getLogger(__name__)
 
 _CHUNK = 500
+_SMALL_CHUNK = 32
+"""Records read at a time between micro-batches: at most 2,048 transitions."""
 _WAIT_S = 0.05
 _TELL_TIMEOUT_S = 30.0
 _PROGRESS_S = 5.0
 _SHARE_S = 0.02
-"""Longest that reading what others learned keeps a micro-batch waiting, seconds."""
+"""After this time, seconds, the next micro-batch comes before more of what others learned."""
 _LAG_EVERY_S = 1.0
 
 
@@ -125,7 +127,7 @@ class TransitionFollower:
         begin = time.monotonic()
         self.behind = True
         while self.behind and time.monotonic() - begin < _SHARE_S:
-            self.behind = self._read(0.0, TransitionSource.FOLLOWED) > 0
+            self.behind = self._read(0.0, TransitionSource.FOLLOWED, _SMALL_CHUNK) > 0
         if begin - self._lag_told >= _LAG_EVERY_S:
             self._lag_told = begin
             for partition in self._partitions:
@@ -133,8 +135,8 @@ class TransitionFollower:
                 if lag is not None:
                     self._metrics.item_transitions_lag.labels(str(partition)).set(lag)
 
-    def _read(self, wait_s: float, source: TransitionSource) -> int:
-        messages = self._reader.read(_CHUNK, wait_s)
+    def _read(self, wait_s: float, source: TransitionSource, most: int = _CHUNK) -> int:
+        messages = self._reader.read(most, wait_s)
         if messages:
             self._learning.follow(messages, source)
         return len(messages)

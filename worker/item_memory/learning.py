@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from schemas.item_transitions import ItemTransition
 from worker.catalogue import Catalogue
-from worker.item_memory.columns import Eligible, Transitions, of_batch, of_events, rows_before
+from worker.item_memory.columns import Eligible, Transitions, of_batch, of_events
 from worker.item_memory.interface import MemorySource, TransitionLearner
 from worker.item_memory.log import TransitionLog
 from worker.item_memory.records import Unusable, read_record
@@ -29,12 +29,16 @@ _WARNINGS_PER_READ = 3
 
 @dataclass(frozen=True)
 class OwnTransitions:
-    """What the item memory is to learn from a micro-batch."""
+    """What the item memory is to learn from a micro-batch of n events applied."""
 
-    positions: NDArray[np.int64]
-    """Of the m events in the `FoldedBatch`, ascending, (m,)."""
     transitions: Transitions
-    """m of them."""
+    """One for each event, in the order of the `FoldedBatch`."""
+    learns: NDArray[np.bool_]
+    """Which of them are to be learned, (n,)."""
+
+    def chosen(self) -> Transitions:
+        """Return those to be learned, in order."""
+        return self.transitions.where(self.learns)
 
 
 class ItemLearning:
@@ -82,27 +86,22 @@ class ItemLearning:
         """Return what is to be learned from a micro-batch, and keep it for `records`.
 
         Left out is what is known from `item-transitions`: the batch may be processed again after a
-        crash. Whoever calls this teaches `learner` what it returns.
+        crash. Whoever calls this teaches `learner` what is `chosen`, in order.
         """
-        on_item = np.flatnonzero(batch.rows != NO_ITEM)
-        before = rows_before(batch.recent_rows[on_item], self._catalogue.removed_rows)
+        transitions = of_batch(events, batch, self._catalogue.removed_rows)
+        learns = transitions.items != NO_ITEM
         eligible = self._eligible()
         dropped: Counter[TransitionDrop] = Counter()
-        chosen: list[int] = []
-        times: list[int] = []
-        for i, (source, rows) in enumerate(
-            zip(batch.source[on_item].tolist(), before.tolist(), strict=True)
-        ):
-            if not self._take_up(events, source, rows):
-                dropped[TransitionDrop.KNOWN] += 1
-            elif reason := eligible.drop(events.times[source]):
+        on_item = np.flatnonzero(learns)
+        before = transitions.before[on_item].tolist()
+        for position, rows in zip(on_item.tolist(), before, strict=True):
+            source = int(batch.source[position])
+            reason = self._take_up(events, source, rows) or eligible.drop(events.times[source])
+            if reason is not None:
+                learns[position] = False
                 dropped[reason] += 1
-            else:
-                chosen.append(i)
-                times.append(events.times[source])
-        self._count(TransitionSource.OWN, len(chosen), dropped)
-        positions = on_item[chosen]
-        return OwnTransitions(positions, of_batch(batch, positions, before[chosen], times))
+        self._count(TransitionSource.OWN, int(learns.sum()), dropped)
+        return OwnTransitions(transitions, learns)
 
     def records(self) -> list[OutgoingRecord]:
         """Return the records that tell the other workers of all that `select` kept since."""
@@ -138,11 +137,13 @@ class ItemLearning:
         self._count(source, len(transitions), dropped)
         self._report(results, problems)
 
-    def _take_up(self, events: EventColumns, source: int, before: list[int]) -> bool:
-        """Put an event into the log; return whether it is new to it."""
+    def _take_up(
+        self, events: EventColumns, source: int, before: list[int]
+    ) -> TransitionDrop | None:
+        """Put an event into the log, unless it is known there."""
         partition, offset = events.partitions[source], events.offsets[source]
         if offset <= self._log.last_offset(partition):
-            return False
+            return TransitionDrop.KNOWN
         item_id = events.item_ids[source]
         assert item_id is not None  # it has a row
         ids = self._catalogue.item_ids
@@ -156,7 +157,7 @@ class ItemLearning:
                 before=[ids[row] for row in before if row != NO_ITEM],
             ),
         )
-        return True
+        return None
 
     def _eligible(self) -> Eligible:
         return Eligible(self._source.since_ms, self._now_ms() + self._max_future_ms)
