@@ -227,8 +227,18 @@ class TrainingSettings(_Section):
     id_dropout: float = Field(
         0.1, ge=0, lt=1, description="share of items that lose their id embedding in a batch"
     )
+    memory: bool = Field(True, description="give the model an item memory, and mix it in")
+    memory_neighbours: int = Field(
+        64, ge=1, description="most followers, and most predecessors, kept of an item"
+    )
     validation_users: float = Field(
-        0.05, gt=0, lt=1, description="share of the training users kept for early stopping"
+        0.2,
+        gt=0,
+        lt=1,
+        description="share of the training users kept for early stopping and for fitting the mix",
+    )
+    refit: bool = Field(
+        True, description="train once more, on all users, for as many epochs as were best"
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,28 +13,52 @@ from torch import Tensor
 from worker.data import EventLog, ItemTable
 from worker.evaluation.baselines.base import Setting
 from worker.evaluation.top_lists import TopLists
+from worker.item_memory.history import previous_items
+from worker.item_memory.memory import ItemMemory, Occurrences
+from worker.item_memory.occurrences import occurrences
 from worker.model.interface import UserArrays
+from worker.model.mixing import walk
 from worker.model.serving import ServingModel
-from worker.ranking import target_ranks, top_rows
+from worker.ranking import ranks_in, top_in
 from worker.ranking_quality import TOP
+from worker.split import SCORED_EVENTS
 from worker.training.sequences import StreamBatch, UserStreams
 
 _USERS_AT_ONCE = 2048
 _ITEMS_AT_ONCE = 16_384
+_SCORES_AT_ONCE = 1 << 25
+"""Scores held at once: 128 MiB of float32."""
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """What is switched off, to measure what it adds."""
+
+    inner_loop: bool = True
+    """False keeps the fast weights at their start."""
+    memory: bool = True
+    """False ranks without the item memory, even if the bundle has one."""
+
+    def name(self, model: str) -> str:
+        """Return the name in reports of what is left of a model."""
+        return model + ("" if self.inner_loop else "_off") + ("" if self.memory else "_no_memory")
 
 
 class AdaptedRecommender:
     """`StreamRecommender` around a `ServingModel`.
 
-    New users do not share state, so users go through the model side by side, each one's events in
-    order: event t of every user of a batch is one `ServingModel.adapt` call.
+    What is learned of users and what is learned of items do not meet before ranking. So new users
+    first go through the inner loop side by side, each one's events in order: event t of every user
+    of a batch is one `ServingModel.adapt` call, and leaves the query before it. Then the stream is
+    gone through in time order, every event teaching the item memory once it has been ranked.
 
     Args:
         model: the bundle under test.
         items: the catalogue.
-        inner_loop: False keeps the fast weights at their start.
+        ablation: what is switched off.
         exclude_seen: leave out what the user has already acted on; see the baselines.
-        name: of the model in reports; "_off" is added without the inner loop.
+        name: of the model in reports; "_off" is added without the inner loop, "_no_memory" without
+            a memory that the bundle has.
     """
 
     def __init__(
@@ -41,20 +66,20 @@ class AdaptedRecommender:
         model: ServingModel,
         items: ItemTable,
         *,
-        inner_loop: bool = True,
+        ablation: Ablation | None = None,
         exclude_seen: bool = False,
         name: str = "innerloop",
     ) -> None:
         self._model = model
         self._items = items
-        self._inner_loop = inner_loop
+        self._ablation = ablation or Ablation()
         self._exclude_seen = exclude_seen
         self._name = name
 
     @property
     def name(self) -> str:
         """The name of the method in reports."""
-        return self._name if self._inner_loop else f"{self._name}_off"
+        return self._ablation.name(self._name)
 
     @property
     def settings(self) -> dict[str, Setting]:
@@ -62,10 +87,15 @@ class AdaptedRecommender:
         manifest = self._model.bundle.manifest
         return {
             "bundle_version": manifest.version,
-            "inner_loop": self._inner_loop,
+            "inner_loop": self._ablation.inner_loop,
+            "item_memory": self._mixes,
             "training_seed": manifest.provenance.seed,
             **manifest.provenance.settings,
         }
+
+    @property
+    def _mixes(self) -> bool:
+        return self._ablation.memory and self._model.has_memory
 
     def prequential_ranks(
         self,
@@ -77,29 +107,67 @@ class AdaptedRecommender:
     ) -> NDArray[np.int32]:
         """Rank the item of each scored event before adapting to it; −1 where not scored.
 
-        Scored users must have no events in `train`: they are new.
+        Scored users must have no events in `train`: they are new. What their events before the cut
+        would have taught the item memory is in the bundle.
         """
         lists = TopLists(scored, sample=0) if lists is None else lists
         lists.advance(0)
+        # Ties go by popularity in training, then by item code.
         order = np.lexsort((np.arange(n_items), -np.bincount(train.items, minlength=n_items)))
         row_of_item = np.empty(n_items, np.int64)
         row_of_item[order] = np.arange(n_items)
         vectors = self._catalogue(order)
-        events = stream.where(scored)
-        by_row = EventLog(
-            events.users,
-            row_of_item[events.items].astype(np.int32),
-            events.types,
-            events.times,
-            events.user_ids,
-        )
+        by_row = _with_items(stream, row_of_item)
+        queries = self._queries(by_row.where(scored), vectors)
+        before_cut = _with_items(train, row_of_item)
+        target = torch.from_numpy(by_row.items[scored].astype(np.int64)).to(vectors.device)
+        seen = previous_items(by_row.users, by_row.items, SCORED_EVENTS)[scored].astype(np.int64)
+        ranking = _Ranking(target, torch.from_numpy(seen).to(vectors.device), self._exclude_seen)
         ranks = np.full(len(stream), -1, np.int32)
         position = np.flatnonzero(scored)
-        streams = UserStreams(by_row, longest=max(1, len(events)))
-        for batch, rows in streams.batches_with_rows(_USERS_AT_ONCE):
-            wanted = _Wanted(lists, order, batch.mask.numpy(), position[rows])
-            ranks[position[rows]] = self._rank_batch(batch, vectors, wanted)
+        listed = lists.mask[position]
+        if self._mixes:
+            memory = self._memory(order)
+            events = _after_cut(before_cut, by_row, scored, memory.config.recent)
+            scores_of = self._mixed_scores(queries, vectors, memory, events)
+        else:
+            scores_of = self._dense_scores(queries, vectors, seen)
+        for these, scores in scores_of:
+            found = ranking.ranks(scores, these)
+            ranks[position[these]] = found
+            for i in np.flatnonzero(listed[these] & (found >= 0)):
+                top = ranking.top(scores, these, int(i))
+                lists.add(int(position[these][i]), order[top])
+            lists.advance(len(found))
         return ranks
+
+    def _dense_scores(
+        self, queries: Tensor, vectors: Tensor, seen: NDArray[np.int64]
+    ) -> Iterator[tuple[slice, Tensor]]:
+        """Yield which of the scored events, in order, and their scores of the catalogue."""
+        at_once = max(1, _SCORES_AT_ONCE // len(vectors))
+        for start in range(0, len(queries), at_once):
+            these = slice(start, start + at_once)
+            scores = queries[these] @ vectors.T
+            self._model.shift_repeats(scores, torch.from_numpy(seen[these]).to(scores.device))
+            yield these, scores
+
+    def _mixed_scores(
+        self, queries: Tensor, vectors: Tensor, memory: ItemMemory, events: Occurrences
+    ) -> Iterator[tuple[slice, Tensor]]:
+        """Yield the same with the item memory mixed in, which learns from all events."""
+        at_once = max(1, _SCORES_AT_ONCE // len(vectors))
+        for these, before_mixing in walk(events, queries, vectors, memory, at_once=at_once):
+            yield these, self._model.mix(before_mixing)
+
+    def _memory(self, order: NDArray[np.intp]) -> ItemMemory:
+        rows = {self._items.item_ids[code]: row for row, code in enumerate(order)}
+
+        def row_of(item_id: str) -> int:
+            # An item of the bundle that this catalogue does not hold keeps a row of its own.
+            return rows.setdefault(item_id, len(rows))
+
+        return self._model.memory(row_of)
 
     def _catalogue(self, order: NDArray[np.intp]) -> Tensor:
         parts = []
@@ -114,86 +182,85 @@ class AdaptedRecommender:
         return torch.cat(parts)
 
     @torch.inference_mode()
-    def _rank_batch(
-        self, batch: StreamBatch, vectors: Tensor, wanted: _Wanted
-    ) -> NDArray[np.int32]:
-        device = self._model.device
-        batch = batch.to(device)
+    def _queries(self, events: EventLog, vectors: Tensor) -> Tensor:
+        """Return the query before each event, (n, d)."""
+        queries = torch.empty(len(events), vectors.shape[1], device=vectors.device)
+        streams = UserStreams(events, longest=max(1, len(events)))
+        for batch, rows in streams.batches_with_rows(_USERS_AT_ONCE):
+            of_batch = self._unroll(batch.to(vectors.device), vectors)
+            queries[torch.from_numpy(rows).to(vectors.device)] = of_batch
+        return queries
+
+    def _unroll(self, batch: StreamBatch, vectors: Tensor) -> Tensor:
         users = self._model.start(len(batch.items))
-        ranks = torch.full(batch.items.shape, -1, dtype=torch.long, device=device)
+        queries = torch.zeros(*batch.items.shape, vectors.shape[1], device=vectors.device)
         for t in range(batch.items.shape[1]):
             active = batch.mask[:, t].nonzero().squeeze(1)
-            targets = batch.items[active, t]
             now = UserArrays(users.hidden[active], users.bias[active], users.adapter[active])
-            queries = self._model.queries(now)
-            seen = batch.items[active, :t]
-            ranks[active, t] = self._ranks(queries, vectors, targets, seen)
-            listed = wanted.at(active, t)
-            if len(listed):
-                top = self._top(queries[listed], vectors, seen[listed])
-                wanted.add(active[listed], t, ranks[active[listed], t], top)
+            queries[active, t] = self._model.queries(now)
             after, _, _ = self._model.adapt(
                 now,
-                vectors[targets],
+                vectors[batch.items[active, t]],
                 batch.types[active, t],
                 batch.gaps[active, t],
-                inner_loop=self._inner_loop,
+                inner_loop=self._ablation.inner_loop,
             )
             users.hidden[active] = after.hidden
             users.bias[active] = after.bias
             users.adapter[active] = after.adapter
-            wanted.lists.advance(len(active))
-        return ranks[batch.mask].cpu().numpy().astype(np.int32)
-
-    def _ranks(self, queries: Tensor, vectors: Tensor, targets: Tensor, seen: Tensor) -> Tensor:
-        shift = self._shift(seen)
-        if not self._exclude_seen:
-            return target_ranks(queries, vectors, targets, shift=shift)
-        ranks = target_ranks(queries, vectors, targets, excluded=seen, shift=shift)
-        return torch.where((seen == targets.unsqueeze(1)).any(dim=1), -1, ranks)
-
-    def _top(self, queries: Tensor, vectors: Tensor, seen: Tensor) -> Tensor:
-        """Return the lists that `_ranks` counts places in, (n, up to TOP); −1 ends short ones."""
-        k, shift = min(TOP, len(vectors)), self._shift(seen)
-        if not self._exclude_seen:
-            return top_rows(queries, vectors, k, shift=shift)
-        top = top_rows(queries, vectors, k, excluded=seen, shift=shift)
-        return top.masked_fill((top.unsqueeze(2) == seen.unsqueeze(1)).any(dim=2), -1)
-
-    def _shift(self, seen: Tensor) -> Callable[[Tensor, slice], None]:
-        newest_first = seen.flip(1)
-
-        def shift(scores: Tensor, part: slice) -> None:
-            self._model.shift_repeats(scores, newest_first[part])
-
-        return shift
+        return queries[batch.mask]
 
 
-class _Wanted:
-    """Which lists of a batch of users are wanted, and where they go."""
+@dataclass(frozen=True)
+class _Ranking:
+    """Ranks and lists by given scores."""
 
-    def __init__(
-        self,
-        lists: TopLists,
-        item_of_row: NDArray[np.intp],
-        mask: NDArray[np.bool_],
-        stream_rows: NDArray[np.intp],
-    ) -> None:
-        self.lists = lists
-        self._item_of_row = item_of_row
-        self._stream_rows = np.zeros(mask.shape, np.intp)
-        self._stream_rows[mask] = stream_rows
-        self._mask = np.zeros(mask.shape, np.bool_)
-        self._mask[mask] = lists.mask[stream_rows]
+    targets: Tensor
+    """Row of each scored event's item, (m,)."""
+    seen: Tensor
+    """Rows of the user's events before it, newest first, (m, s); −1 fills up."""
+    exclude_seen: bool
 
-    def at(self, users: Tensor, t: int) -> Tensor:
-        """Return which of `users` (n,) have a wanted list at their event `t`: places, (m,)."""
-        places = np.flatnonzero(self._mask[users.cpu().numpy(), t])
-        return torch.from_numpy(places).to(users.device)
+    def ranks(self, scores: Tensor, these: slice) -> NDArray[np.int32]:
+        """Return the rank of each target; −1 if it is excluded."""
+        targets, seen = self.targets[these], self.seen[these]
+        if not self.exclude_seen:
+            return ranks_in(scores, targets).cpu().numpy().astype(np.int32)
+        excluded = torch.where(seen < 0, targets.unsqueeze(1), seen)
+        ranks = ranks_in(scores, targets, excluded=excluded)
+        again = (seen == targets.unsqueeze(1)).any(dim=1)
+        return torch.where(again, -1, ranks).cpu().numpy().astype(np.int32)
 
-    def add(self, users: Tensor, t: int, ranks: Tensor, top: Tensor) -> None:
-        """Keep the lists of those that were ranked: users (m,), ranks (m,), top (m, k)."""
-        rows = self._stream_rows[users.cpu().numpy(), t].tolist()
-        for row, rank, listed in zip(rows, ranks.tolist(), top.cpu().numpy(), strict=True):
-            if rank >= 0:
-                self.lists.add(row, self._item_of_row[listed[listed >= 0]])
+    def top(self, scores: Tensor, these: slice, i: int) -> NDArray[np.int64]:
+        """Return the list of the i-th of these events: rows, best first."""
+        row = scores[i : i + 1]
+        k = min(TOP, row.shape[1])
+        if not self.exclude_seen:
+            return top_in(row, k)[0].cpu().numpy()
+        seen = self.seen[these][i]
+        seen = torch.unique(seen[seen >= 0])
+        top = top_in(row, min(k, row.shape[1] - len(seen)), excluded=seen.unsqueeze(0))
+        return top[0].cpu().numpy()
+
+
+def _with_items(log: EventLog, row_of_item: NDArray[np.int64]) -> EventLog:
+    rows = row_of_item[log.items].astype(np.int32)
+    return EventLog(log.users, rows, log.types, log.times, log.user_ids)
+
+
+def _after_cut(
+    train: EventLog, stream: EventLog, scored: NDArray[np.bool_], recent: int
+) -> Occurrences:
+    """Return the stream for the memory; what users did before the cut is what comes before."""
+    wanted = np.concatenate([np.zeros(len(train), np.bool_), scored])
+    return occurrences(_joined(train, stream), wanted, recent).part(slice(len(train), None))
+
+
+def _joined(first: EventLog, second: EventLog) -> EventLog:
+    return EventLog(
+        np.concatenate([first.users, second.users]),
+        np.concatenate([first.items, second.items]),
+        np.concatenate([first.types, second.types]),
+        np.concatenate([first.times, second.times]),
+        first.user_ids,
+    )

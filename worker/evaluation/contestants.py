@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 from schemas.errors import EvaluationError
 from worker.data import ItemTable
-from worker.evaluation.adapted import AdaptedRecommender
+from worker.evaluation.adapted import Ablation, AdaptedRecommender
 from worker.evaluation.job import EvaluationData, EvaluationJob, NamedBundle
 from worker.evaluation.rivals import chosen_rivals, rival_contestant
 from worker.evaluation.runner import Contestant, OnTrial, Prepared
-from worker.model.bundle import Bundle
+from worker.model.bundle import Bundle, read_manifest
 from worker.model.serving import ServingModel
 
 
@@ -41,9 +41,17 @@ def contestants(job: EvaluationJob, data: EvaluationData) -> list[Contestant]:
 
 def _of_bundle(bundle: NamedBundle, job: EvaluationJob, items: ItemTable) -> list[Contestant]:
     model = functools.cache(lambda: ServingModel.load(bundle.folder, job.device))
-    on = Contestant(bundle.name, _prepare(bundle, model, job, items, inner_loop=True))
-    off = Contestant(f"{bundle.name}_off", _prepare(bundle, model, job, items, inner_loop=False))
-    return [on, off] if job.inner_loop_off else [on]
+    ablations = [Ablation()]
+    if job.inner_loop_off:
+        ablations.append(Ablation(inner_loop=False))
+        if read_manifest(bundle.folder).model.memory is not None:
+            ablations.append(Ablation(memory=False))
+    return [
+        Contestant(
+            ablation.name(bundle.name), _prepare(bundle, model, job, items, ablation=ablation)
+        )
+        for ablation in ablations
+    ]
 
 
 def _prepare(
@@ -52,7 +60,7 @@ def _prepare(
     job: EvaluationJob,
     items: ItemTable,
     *,
-    inner_loop: bool,
+    ablation: Ablation,
 ) -> Callable[[OnTrial], Prepared]:
     def prepare(on_trial: OnTrial) -> Prepared:
         loaded = model()
@@ -60,7 +68,7 @@ def _prepare(
             AdaptedRecommender(
                 loaded,
                 items,
-                inner_loop=inner_loop,
+                ablation=ablation,
                 exclude_seen=job.exclude_seen,
                 name=bundle.name,
             ),

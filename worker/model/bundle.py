@@ -3,6 +3,8 @@
 Layout:
     manifest.json        what the bundle is, where it came from, and the sha256 of every other file
     model.safetensors    item tower, session encoder, inner loop, anchors
+    memory.safetensors   what the training events taught about items (if the model has a memory)
+    memory_items.json    ids of the items that the memory has met, by its rows
     items.json           ids of the items known in training, by row of the id embedding
     text_encoder/        ONNX text encoder and tokenizer (`worker.encoder`)
 """
@@ -10,16 +12,23 @@ Layout:
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path, PurePosixPath
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError
+from safetensors.numpy import load_file as load_arrays
+from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from schemas.errors import BundleError
 from worker.files import new_folder, sha256_of
+from worker.item_memory.memory import ItemMemory
+from worker.item_memory.stored import from_arrays, known_rows, to_arrays
 from worker.model.config import ModelConfig
 
 FORMAT = 1
@@ -27,6 +36,8 @@ MANIFEST = "manifest.json"
 WEIGHTS = "model.safetensors"
 ITEMS = "items.json"
 TEXT_ENCODER = "text_encoder"
+MEMORY = "memory.safetensors"
+MEMORY_ITEMS = "memory_items.json"
 
 
 class Provenance(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,7 +95,7 @@ class Bundle:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.manifest = _read_manifest(folder)
+        self.manifest = read_manifest(folder)
         _verify(folder, self.manifest.files)
 
     def weights(self, device: str = "cpu") -> dict[str, Tensor]:
@@ -101,6 +112,33 @@ class Bundle:
         except msgspec.DecodeError as error:
             raise BundleError(f"{self.folder / ITEMS}: {error}") from error
 
+    def memory_items(self) -> list[str]:
+        """Read the ids of the items that the stored memory has met; empty without a memory."""
+        path = self.folder / MEMORY_ITEMS
+        if MEMORY_ITEMS not in self.manifest.files:
+            return []
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=list[str])
+        except msgspec.DecodeError as error:
+            raise BundleError(f"{path}: {error}") from error
+
+    def memory(self, rows: NDArray[np.int64]) -> ItemMemory:
+        """Return an item memory that knows what the training events taught.
+
+        Args:
+            rows: row that each of `memory_items` is to have, distinct.
+
+        Raises:
+            BundleError: the bundle has no memory, or a broken one.
+        """
+        path, config = self.folder / MEMORY, self.manifest.model.memory
+        if config is None or MEMORY not in self.manifest.files:
+            raise BundleError(f"{self.folder} has no {MEMORY}: its model was trained without one")
+        try:
+            return from_arrays(config, load_arrays(path), rows)
+        except (SafetensorError, KeyError, ValueError) as error:
+            raise BundleError(f"{path}: {error}") from error
+
     @property
     def text_encoder(self) -> Path:
         """The text encoder's folder."""
@@ -114,6 +152,19 @@ def new_bundle_folder(out: Path) -> AbstractContextManager[Path]:
         BundleError: `out` exists and is not a bundle, so it must not be replaced.
     """
     return new_folder(out, marker=MANIFEST, error=BundleError)
+
+
+def write_memory(folder: Path, memory: ItemMemory, item_ids: Sequence[str]) -> None:
+    """Write an item memory into a bundle's folder; to be done before `write_bundle`.
+
+    Args:
+        folder: of the bundle.
+        memory: what to write.
+        item_ids: by the memory's rows.
+    """
+    rows = known_rows(memory)
+    save_arrays(to_arrays(memory, rows), folder / MEMORY)
+    (folder / MEMORY_ITEMS).write_bytes(msgspec.json.encode([item_ids[row] for row in rows]))
 
 
 def write_bundle(
@@ -154,7 +205,12 @@ def write_bundle(
     return manifest
 
 
-def _read_manifest(folder: Path) -> Manifest:
+def read_manifest(folder: Path) -> Manifest:
+    """Read what a bundle says of itself, without verifying its files.
+
+    Raises:
+        BundleError: the folder is no bundle, or is of another format.
+    """
     path = folder / MANIFEST
     if not path.is_file():
         raise BundleError(f"{folder} is not a bundle: it has no {MANIFEST}")

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import msgspec
 
+from worker.item_memory.config import MemoryConfig
+
 Size = Annotated[int, msgspec.Meta(ge=1)]
 
 
@@ -24,3 +26,7 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True):
     """A user's latest items whose scores are shifted by a learned amount."""
     gap_buckets: Size = 24
     """Buckets of the time since the user's previous event, on a log2 scale of seconds."""
+    memory: MemoryConfig | None = None
+    """Of the item memory; None for a model without one."""
+    mixer: Size = 32
+    """Width of the hidden layer that weighs what the item memory knows."""

@@ -8,12 +8,17 @@ from torch import Tensor, nn
 from worker.model.config import ModelConfig
 from worker.model.fast_weights import InnerLoop
 from worker.model.item_tower import ItemTower
+from worker.model.mixer import Mixer
 from worker.model.repeat_bias import RepeatBias
 from worker.model.session_encoder import SessionEncoder
 
 
 class MetaRecommender(nn.Module):
-    """Item tower, session encoder, inner loop and repeat bias: everything that training learns."""
+    """Everything that training learns: item tower, session encoder, inner loop, repeat bias, mixer.
+
+    A model with an item memory has a mixer and ranks with it; the repeat bias is for ranking
+    without the memory.
+    """
 
     def __init__(self, config: ModelConfig, known_items: int) -> None:
         super().__init__()
@@ -22,6 +27,8 @@ class MetaRecommender(nn.Module):
         self.session = SessionEncoder(config)
         self.inner_loop = InnerLoop(config)
         self.repeat = RepeatBias(config)
+        memory = config.memory
+        self.mixer = None if memory is None else Mixer(config.mixer, memory.recent)
 
     def unroll(
         self,

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from schemas.errors import BundleError
 from worker.encoder.text_encoder import TextEncoder
+from worker.item_memory.memory import ItemMemory
 from worker.model.bundle import Bundle
 from worker.model.fast_weights import FastWeights, support_loss
 from worker.model.interface import UserArrays
 from worker.model.meta_model import MetaRecommender
+from worker.model.mixing import Scored, mix
 
 ANCHORS = "anchors"
 """Name of the anchor vectors (M, d) among a bundle's tensors."""
@@ -159,6 +162,31 @@ class ServingModel:
         loop = self._model.inner_loop
         weights = FastWeights(users.bias, users.adapter)
         return loop.query(users.hidden, loop.keys(users.hidden), weights)
+
+    @property
+    def has_memory(self) -> bool:
+        """Whether the bundle has an item memory to rank with."""
+        return self._model.mixer is not None
+
+    def memory(self, row_of: Callable[[str], int]) -> ItemMemory:
+        """Return an item memory that knows what the training events taught.
+
+        Args:
+            row_of: gives every item id a row of its own.
+
+        Raises:
+            BundleError: the bundle has no memory.
+        """
+        rows = [row_of(item_id) for item_id in self.bundle.memory_items()]
+        return self.bundle.memory(np.array(rows, np.int64))
+
+    @torch.inference_mode()
+    def mix(self, scored: Scored) -> Tensor:
+        """Return the scores with the item memory mixed in, (n, items); changes them in place."""
+        mixer = self._model.mixer
+        if mixer is None:
+            raise BundleError(f"{self.bundle.folder}: its model was trained without an item memory")
+        return mix(scored, mixer)
 
     @torch.inference_mode()
     def shift_repeats(self, scores: Tensor, recent: Tensor) -> None:

@@ -47,6 +47,8 @@ class SessionEncoder(nn.Module):
     def unroll(self, inputs: Tensor) -> Tensor:
         """Return the states before each event and after the last: (n, T, d) → (n, T + 1, d)."""
         start = self.start_hidden.expand(inputs.shape[0], -1)
+        if inputs.shape[1] == 0:  # nothing happened yet, and the GRU refuses to run on nothing
+            return start.unsqueeze(1)
         states, _ = self.gru(inputs, start.unsqueeze(0).contiguous())
         return torch.cat([start.unsqueeze(1), states], dim=1)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from schemas.settings import TrainingSettings
@@ -23,6 +24,7 @@ from worker.model.bundle import (
     Provenance,
     new_bundle_folder,
     write_bundle,
+    write_memory,
 )
 from worker.model.serving import ANCHORS, pick_device
 from worker.split import TimeCut, split_at
@@ -75,12 +77,12 @@ def train_bundle(job: TrainingJob, progress: Progress) -> Manifest:
             folder / TEXT_ENCODER, device="cuda" if device.type == "cuda" else "cpu"
         )
         vectors = encode_texts(encoder, items.texts, progress)
-        trainer = MetaTrainer(job.settings, cut.train, vectors, job.seed, device)
-        steps = trainer.batches_per_epoch * job.settings.epochs
-        progress.on_phase("meta-training", steps)
-        trained = trainer.train(lambda loss: progress.on_step(1), progress.on_epoch)
-        best = next(epoch for epoch in reversed(trained.epochs) if epoch.best)
+        started = time.perf_counter()
+        trained = _train(job, cut.train, vectors, device, progress)
+        seconds = time.perf_counter() - started
         validation = trained.validation
+        if trained.memory is not None:
+            write_memory(folder, trained.memory, items.item_ids)
         return write_bundle(
             folder,
             model=trained.model.config,
@@ -90,10 +92,32 @@ def train_bundle(job: TrainingJob, progress: Progress) -> Manifest:
             metrics={
                 "validation_hr@20": validation.hit_rate or 0.0,
                 "validation_mrr@20": validation.reciprocal_rank or 0.0,
-                "best_epoch": float(best.number),
+                "best_epoch": float(trained.best_epoch),
+                "training_seconds": round(seconds, 1),
             },
             created_at=time.time_ns() // 1_000_000,
         )
+
+
+def _train(
+    job: TrainingJob,
+    log: EventLog,
+    vectors: NDArray[np.float32],
+    device: torch.device,
+    progress: Progress,
+) -> TrainedModel:
+    def step(loss: float) -> None:
+        progress.on_step(1)
+
+    trainer = MetaTrainer(job.settings, log, vectors, job.seed, device)
+    progress.on_phase("meta-training", trainer.batches_per_epoch * job.settings.epochs)
+    trained = trainer.train(step, progress.on_epoch)
+    if not job.settings.refit:
+        return trained
+    everybody = MetaTrainer(job.settings, log, vectors, job.seed, device, validate=False)
+    steps = everybody.batches_per_epoch * trained.best_epoch
+    progress.on_phase("meta-training on all users", steps)
+    return everybody.refit(trained, step)
 
 
 def encode_texts(encoder: TextEncoder, texts: list[str], progress: Progress) -> NDArray[np.float32]:

@@ -50,7 +50,8 @@ class UserStreams:
     def __init__(self, log: EventLog, longest: int, shortest: int = 1) -> None:
         by_user = np.argsort(log.users, kind="stable")
         users = log.users[by_user]
-        bounds = np.flatnonzero(np.r_[True, users[1:] != users[:-1], True])
+        changes = np.flatnonzero(users[1:] != users[:-1]) + 1
+        bounds = np.unique(np.r_[0, changes, len(users)])  # of no events, one bound and no user
         self._log = log
         self._by_user = by_user
         self._starts, self._lengths = _chunks(bounds, longest, shortest)

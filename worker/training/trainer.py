@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -16,11 +16,13 @@ from torch.nn import functional as F
 from schemas.errors import DataError
 from schemas.settings import TrainingSettings
 from worker.data import EventLog
+from worker.item_memory.memory import ItemMemory
 from worker.model.config import ModelConfig
 from worker.model.interface import NO_ITEM
 from worker.model.meta_model import MetaRecommender
 from worker.ranking import target_ranks
 from worker.ranking_quality import Quality, quality
+from worker.training.memory_stage import MemoryStage, memory_config
 from worker.training.repeat_fit import fit_repeat_bias, repeat_cases
 from worker.training.sampled_softmax import Items, ItemSampler, sampled_softmax_loss
 from worker.training.sequences import StreamBatch, UserStreams, recent_items
@@ -54,8 +56,15 @@ class TrainedModel:
     anchors: Tensor
     """Vectors of the anchors drawn for serving, (M, d)."""
     epochs: list[Epoch]
+    memory: ItemMemory | None
+    """What the training events taught about items, by item code."""
     validation: Quality
-    """Of the best epoch, with the repeat bias."""
+    """Of the best epoch, with the item memory; without one, with the repeat bias."""
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch kept, from 1."""
+        return next(epoch.number for epoch in reversed(self.epochs) if epoch.best)
 
 
 class ValidationCases(NamedTuple):
@@ -81,6 +90,8 @@ class MetaTrainer:
         text_vectors: the items' text vectors, (items, text_dim).
         seed: of every random draw.
         device: where to train.
+        validate: keep some users for early stopping and for what is fitted after the outer loop;
+            False trains on everybody, for `refit`.
 
     Raises:
         DataError: there are too few users to train on.
@@ -93,17 +104,19 @@ class MetaTrainer:
         text_vectors: NDArray[np.float32],
         seed: int,
         device: torch.device,
+        *,
+        validate: bool = True,
     ) -> None:
         torch.manual_seed(seed)
         self._settings = settings
         self._rng = np.random.default_rng(seed)
         self._device = device
         self._text = torch.from_numpy(text_vectors).to(device)
-        validation = self._draw_validation_users(log)
+        validation = self._draw_validation_users(log) if validate else np.zeros(len(log), np.bool_)
         training_log = log.where(~validation)
         self._streams = UserStreams(training_log, settings.longest_stream, shortest=2)
         self._validation = UserStreams(log.where(validation), settings.longest_stream, shortest=2)
-        if len(self._streams) == 0 or len(self._validation) == 0:
+        if len(self._streams) == 0 or (validate and len(self._validation) == 0):
             raise DataError("too few users have two events or more: nothing to learn adaptation on")
         self.counts = np.bincount(training_log.items, minlength=len(text_vectors))
         self.known = np.flatnonzero(self.counts).astype(np.int32)
@@ -113,11 +126,14 @@ class MetaTrainer:
         self._rows = torch.from_numpy(rows).to(device)
         self._is_known = torch.from_numpy(self.counts > 0).to(device)
         self._log_probability = self._sampler.log_probability.to(device)
+        self._log = log
+        self._held_out = validation
         config = ModelConfig(
             dim=settings.dim,
             rank=settings.rank,
             anchors=settings.anchors,
             text_dim=text_vectors.shape[1],
+            memory=memory_config(log, settings.memory_neighbours) if settings.memory else None,
         )
         self.model = MetaRecommender(config, len(self.known)).to(device)
         self.batches_per_epoch = self._streams.batch_count(settings.batch_users)
@@ -128,6 +144,52 @@ class MetaTrainer:
         on_epoch: Callable[[Epoch], None] = lambda epoch: None,
     ) -> TrainedModel:
         """Train until the epochs are used up or validation stops improving; keep the best epoch."""
+        epochs: list[Epoch] = []
+        best_state = copy.deepcopy(self.model.state_dict())
+        best, best_at = -1.0, 0
+        for number, loss in self._outer_loop(on_batch):
+            validation = self.validate()
+            hit_rate = validation.hit_rate or 0.0
+            epochs.append(Epoch(number, loss, validation, hit_rate > best))
+            on_epoch(epochs[-1])
+            if hit_rate > best:
+                best, best_at = hit_rate, number
+                best_state = copy.deepcopy(self.model.state_dict())
+            elif number - best_at >= self._settings.patience:
+                break
+        self.model.load_state_dict(best_state)
+        vectors = self._known_vectors()
+        validation = self._fit_repeat_bias(vectors)
+        anchors = self._draw_anchors(vectors)
+        memory = None
+        if self.model.mixer is not None:
+            memory, validation = self._fit_memory(anchors)
+        return TrainedModel(
+            self.model, self.known, self.counts, anchors, epochs, memory, validation
+        )
+
+    def refit(
+        self, first: TrainedModel, on_batch: Callable[[float], None] = lambda loss: None
+    ) -> TrainedModel:
+        """Train on everybody for as many epochs as served `first` best; keep what it fitted.
+
+        The repeat bias and the mixer need users whom the model does not know. They are fitted on
+        those whom `first` was not trained on, and carry over: both models come from the same
+        settings and nearly the same events, so their scores have one scale.
+        """
+        for number, _ in self._outer_loop(on_batch):
+            if number == first.best_epoch:
+                break
+        self.model.repeat.load_state_dict(first.model.repeat.state_dict())
+        if self.model.mixer is not None and first.model.mixer is not None:
+            self.model.mixer.load_state_dict(first.model.mixer.state_dict())
+        anchors = self._draw_anchors(self._known_vectors())
+        return replace(
+            first, model=self.model, known=self.known, counts=self.counts, anchors=anchors
+        )
+
+    def _outer_loop(self, on_batch: Callable[[float], None]) -> Iterator[tuple[int, float]]:
+        """Train; yield after each epoch its number, from 1, and its mean loss."""
         settings = self._settings
         optimizer = torch.optim.AdamW(
             self.model.parameters(),
@@ -141,29 +203,13 @@ class MetaTrainer:
             total_steps=settings.epochs * self.batches_per_epoch,
             pct_start=_WARM_UP,
         )
-        epochs: list[Epoch] = []
-        best_state = copy.deepcopy(self.model.state_dict())
-        best, best_at = -1.0, 0
         for number in range(1, settings.epochs + 1):
             losses = []
             for batch in self._streams.batches(settings.batch_users, self._rng):
                 losses.append(self._train_batch(batch.to(self._device), optimizer))
                 schedule.step()
                 on_batch(losses[-1])
-            validation = self.validate()
-            hit_rate = validation.hit_rate or 0.0
-            epochs.append(Epoch(number, float(np.mean(losses)), validation, hit_rate > best))
-            on_epoch(epochs[-1])
-            if hit_rate > best:
-                best, best_at = hit_rate, number
-                best_state = copy.deepcopy(self.model.state_dict())
-            elif number - best_at >= settings.patience:
-                break
-        self.model.load_state_dict(best_state)
-        vectors = self._known_vectors()
-        validation = self._fit_repeat_bias(vectors)
-        anchors = self._draw_anchors(vectors)
-        return TrainedModel(self.model, self.known, self.counts, anchors, epochs, validation)
+            yield number, float(np.mean(losses))
 
     def validate(self) -> Quality:
         """Return the quality on the validation users over the items known in training."""
@@ -205,6 +251,12 @@ class MetaTrainer:
         fit = repeat_cases(cases.queries, vectors, cases.targets, cases.recent)
         fit_repeat_bias(self.model.repeat, fit)
         return self._quality(cases, vectors)
+
+    def _fit_memory(self, anchors: Tensor) -> tuple[ItemMemory, Quality]:
+        with torch.no_grad():
+            vectors: Tensor = self.model.items(self._text, self._rows, self._is_known.float())
+        stage = MemoryStage(self.model, self._log, self._held_out, vectors, anchors, self._device)
+        return stage.run(self._rng)
 
     def _train_batch(self, batch: StreamBatch, optimizer: torch.optim.Optimizer) -> float:
         settings = self._settings

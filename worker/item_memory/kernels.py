@@ -1,0 +1,335 @@
+"""The item memory's inner loops, compiled: a few microseconds per event.
+
+All values that fade are kept as (value, time of the last change) and fade by 2^(−elapsed/half-life)
+when they are read or changed, so that what was learned does not depend on the order of learning:
+adding x at time s to a value last changed at t > s adds x·2^(−(t−s)/half-life).
+
+Times are seconds since the epoch. A rate is ln 2 / half-life per second; 0 never fades.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+F32 = np.float32
+
+FEATURES = (
+    "follows_share",
+    "follows",
+    "precedes_share",
+    "precedes",
+    "follows_last_share",
+    "precedes_last_share",
+    "links",
+    "age",
+    "count",
+    "trend",
+    "followers_total",
+    "is_trending",
+    "is_dense",
+)
+"""What is said of each candidate; see `worker.item_memory.memory.Candidates`."""
+
+TRENDING, DENSE = FEATURES.index("is_trending"), FEATURES.index("is_dense")
+
+CONTEXT = ("recent", "last_followers_total", "last_count", "mass")
+"""What is said of each user."""
+
+_SHARE_SCALE, _WEIGHT_SCALE = F32(500.0), F32(100.0)
+
+
+class Neighbours(NamedTuple):
+    """The strongest neighbours of each item on one side; entries beyond `size` are void."""
+
+    items: NDArray[np.int32]
+    """(rows, K)."""
+    weights: NDArray[np.float32]
+    """(rows, K)."""
+    times: NDArray[np.int64]
+    """(rows, K)."""
+    size: NDArray[np.int32]
+    """(rows,)."""
+
+
+class Faded(NamedTuple):
+    """A fading number per item."""
+
+    values: NDArray[np.float32]
+    """(rows,)."""
+    times: NDArray[np.int64]
+    """(rows,)."""
+
+
+class Arrays(NamedTuple):
+    """Everything that the memory knows, by item row."""
+
+    followers: Neighbours
+    predecessors: Neighbours
+    followers_total: Faded
+    """Sum of all weights ever added to followers, those evicted included."""
+    visits: Faded
+    """Events of each item."""
+    trend: Faded
+
+
+class Rates(NamedTuple):
+    """How fast things fade, per second, and with the position among a user's last items."""
+
+    pair: float
+    trend: float
+    position_decay: float
+
+
+class Out(NamedTuple):
+    """Where candidates go: P is the capacity."""
+
+    rows: NDArray[np.int32]
+    """(P,)."""
+    features: NDArray[np.float32]
+    """(P, len(FEATURES))."""
+    recency: NDArray[np.int32]
+    """(P,); see `Candidates`."""
+    link: NDArray[np.int32]
+    """(P,)."""
+    context: NDArray[np.float32]
+    """(n, len(CONTEXT))."""
+    pointers: NDArray[np.int64]
+    """(n + 1,)."""
+
+
+class Events(NamedTuple):
+    """n events; see `worker.item_memory.memory.Occurrences`. Times are in seconds."""
+
+    items: NDArray[np.int32]
+    before: NDArray[np.int32]
+    times: NDArray[np.int64]
+    learns: NDArray[np.bool_]
+    recent: NDArray[np.int32]
+    wanted: NDArray[np.bool_]
+
+
+@njit(cache=True)
+def fade(value: float, since: int, now: int, rate: float) -> float:
+    """Return a value last changed at `since`, as of `now`; a value of the future does not grow."""
+    if rate == 0.0 or now <= since:
+        return value
+    faded: float = value * np.exp(-rate * (now - since))
+    return faded
+
+
+@njit(cache=True)
+def add_faded(target: Faded, row: int, x: float, now: int, rate: float) -> None:
+    """Add x, as of `now`, to a row's number."""
+    before = target.times[row]
+    if now >= before:
+        target.values[row] = F32(fade(target.values[row], before, now, rate) + x)
+        target.times[row] = now
+    else:
+        target.values[row] += F32(fade(x, now, before, rate))
+
+
+@njit(cache=True)
+def strengthen(side: Neighbours, row: int, item: int, x: float, now: int, rate: float) -> None:
+    """Add x to the weight of a neighbour; a full row gives up its weakest one for a new one."""
+    size = side.size[row]
+    for s in range(size):
+        if side.items[row, s] == item:
+            before = side.times[row, s]
+            if now >= before:
+                side.weights[row, s] = F32(fade(side.weights[row, s], before, now, rate) + x)
+                side.times[row, s] = now
+            else:
+                side.weights[row, s] += F32(fade(x, now, before, rate))
+            return
+    if size < side.items.shape[1]:
+        slot = size
+        side.size[row] = size + 1
+    else:
+        slot, weakest = 0, np.inf
+        for s in range(size):
+            weight = fade(side.weights[row, s], side.times[row, s], now, rate)
+            if weight < weakest:
+                slot, weakest = s, weight
+    side.items[row, slot] = item
+    side.weights[row, slot] = F32(x)
+    side.times[row, slot] = now
+
+
+@njit(cache=True)
+def learn_one(memory: Arrays, rates: Rates, item: int, before: NDArray[np.int32], now: int) -> None:
+    """Learn that `item` was acted on after the items `before`, newest first; −1 ends them."""
+    for distance in range(len(before)):
+        source = before[distance]
+        if source < 0:
+            break
+        x = 1.0 / (distance + 1)
+        strengthen(memory.followers, source, item, x, now, rates.pair)
+        strengthen(memory.predecessors, item, source, x, now, rates.pair)
+        add_faded(memory.followers_total, source, x, now, rates.pair)
+    add_faded(memory.visits, item, 1.0, now, rates.pair)
+    add_faded(memory.trend, item, 1.0, now, rates.trend)
+
+
+@njit(cache=True)
+def learn_many(
+    memory: Arrays,
+    rates: Rates,
+    items: NDArray[np.int32],
+    before: NDArray[np.int32],
+    times: NDArray[np.int64],
+) -> None:
+    """Learn n transitions in the order given: (n,), (n, W) and (n,) in seconds."""
+    for i in range(len(items)):
+        learn_one(memory, rates, items[i], before[i], times[i])
+
+
+@njit(cache=True)
+def _place(out: Out, slot: NDArray[np.int64], row: int, n: int) -> tuple[int, int]:
+    """Return the candidate of a row, a new one if it is none yet, and the number of candidates."""
+    p = slot[row]
+    if p >= 0:
+        return p, n
+    slot[row] = n
+    out.rows[n] = row
+    out.features[n] = F32(0.0)
+    out.recency[n] = -1
+    out.link[n] = -1
+    return n, n + 1
+
+
+@njit(cache=True)
+def read(number: Faded, row: int, now: int, rate: float) -> float:
+    """Return a row's number as of `now`."""
+    value: float = fade(number.values[row], number.times[row], now, rate)
+    return value
+
+
+@njit(cache=True)
+def _followers(
+    side: Neighbours, source: int, k: int, factor: float, total: float, rate: float, now: int,
+    out: Out, slot: NDArray[np.int64], n: int,
+) -> tuple[int, float]:  # fmt: skip
+    """Add the followers of the recent item at position k; return the end and their shares."""
+    mass = 0.0
+    for s in range(side.size[source]):
+        p, n = _place(out, slot, side.items[source, s], n)
+        seen = side.times[source, s]
+        weight = fade(side.weights[source, s], seen, now, rate)
+        features = out.features[p]
+        features[0] += F32(factor * weight / total)
+        features[1] += F32(factor * weight)
+        if k == 0:
+            features[4] = F32(weight / total)
+        features[6] += F32(1.0)
+        age = F32(max(0, now - seen))
+        if out.link[p] < 0:
+            out.link[p] = k
+            features[7] = age
+        else:
+            features[7] = min(features[7], age)
+        mass += factor * weight / total
+    return n, mass
+
+
+@njit(cache=True)
+def _predecessors(
+    side: Neighbours, source: int, k: int, factor: float, total: float, rate: float, now: int,
+    out: Out, slot: NDArray[np.int64], n: int,
+) -> int:  # fmt: skip
+    """Add the predecessors of the recent item at position k; return the end."""
+    for s in range(side.size[source]):
+        p, n = _place(out, slot, side.items[source, s], n)
+        weight = fade(side.weights[source, s], side.times[source, s], now, rate)
+        features = out.features[p]
+        features[2] += F32(factor * weight / total)
+        features[3] += F32(factor * weight)
+        if k == 0:
+            features[5] = F32(weight / total)
+    return n
+
+
+@njit(cache=True)
+def _named(rows: NDArray[np.int32], column: int, out: Out, slot: NDArray[np.int64], n: int) -> int:
+    """Add the rows of a list that −1 ends, and mark them in a column; return the end."""
+    for row in rows:
+        if row < 0:
+            break
+        p, n = _place(out, slot, row, n)
+        out.features[p, column] = F32(1.0)
+    return n
+
+
+@njit(cache=True)
+def collect_one(
+    memory: Arrays, rates: Rates, recent: NDArray[np.int32], trending: NDArray[np.int32],
+    dense: NDArray[np.int32], now: int, out: Out, slot: NDArray[np.int64], start: int, event: int,
+) -> int:  # fmt: skip
+    """Write the candidates of one user from position `start` on; return the position after them."""
+    n, known, factor, mass, rate = start, 0, 1.0, 0.0, rates.pair
+    for k in range(len(recent)):
+        source = recent[k]
+        if source < 0:
+            break
+        known += 1
+        p, n = _place(out, slot, source, n)
+        if out.recency[p] < 0:
+            out.recency[p] = k
+        total = 1.0 + read(memory.followers_total, source, now, rate)
+        n, share = _followers(memory.followers, source, k, factor, total, rate, now, out, slot, n)
+        mass += share
+        total = 1.0 + read(memory.visits, source, now, rate)
+        n = _predecessors(memory.predecessors, source, k, factor, total, rate, now, out, slot, n)
+        factor *= rates.position_decay
+    n = _named(trending, TRENDING, out, slot, n)
+    n = _named(dense, DENSE, out, slot, n)
+    for p in range(start, n):
+        _finish(memory, rates, out, p, now)
+        slot[out.rows[p]] = -1
+    context = out.context[event]
+    context[0] = np.log1p(F32(known))
+    if known > 0:
+        context[1] = np.log1p(read(memory.followers_total, recent[0], now, rate))
+        context[2] = np.log1p(read(memory.visits, recent[0], now, rate))
+    context[3] = np.log1p(10.0 * mass)
+    return n
+
+
+@njit(cache=True)
+def _finish(memory: Arrays, rates: Rates, out: Out, p: int, now: int) -> None:
+    """Bring a candidate's numbers onto a log scale and add what is said of the item itself."""
+    f = out.features[p]
+    row = out.rows[p]
+    for c in (0, 2, 4, 5):
+        f[c] = np.log1p(_SHARE_SCALE * f[c])
+    for c in (1, 3):
+        f[c] = np.log1p(_WEIGHT_SCALE * f[c])
+    f[7] = np.log1p(f[7])
+    f[8] = np.log1p(read(memory.visits, row, now, rates.pair))
+    f[9] = np.log1p(read(memory.trend, row, now, rates.trend))
+    f[10] = np.log1p(read(memory.followers_total, row, now, rates.pair))
+
+
+@njit(cache=True)
+def learn_and_collect(
+    memory: Arrays, rates: Rates, events: Events, trending: NDArray[np.int32],
+    dense: NDArray[np.int32], clock: int, collect_first: bool, out: Out, slot: NDArray[np.int64],
+) -> int:  # fmt: skip
+    """Learn events in order and write candidates where wanted; return the latest time learned."""
+    n = 0
+    for i in range(len(events.items)):
+        if events.learns[i] and not collect_first:
+            learn_one(memory, rates, events.items[i], events.before[i], events.times[i])
+            clock = max(clock, events.times[i])
+        if events.wanted[i]:
+            n = collect_one(
+                memory, rates, events.recent[i], trending, dense[i], clock, out, slot, n, i
+            )
+        if events.learns[i] and collect_first:
+            learn_one(memory, rates, events.items[i], events.before[i], events.times[i])
+            clock = max(clock, events.times[i])
+        out.pointers[i + 1] = n
+    return clock

@@ -1,0 +1,124 @@
+"""Scores of the whole catalogue with the item memory mixed in: training, evaluation and worker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from worker.item_memory.memory import Candidates, ItemMemory, Occurrences
+from worker.model.interface import NO_ITEM
+from worker.model.mixer import Mixer, Pairs, pairs_of
+
+EVENTS_AT_ONCE = 2048
+
+
+class Scored(NamedTuple):
+    """Scores before mixing."""
+
+    scores: Tensor
+    """Inner products, (n, items); −∞ where not to be recommended."""
+    pairs: Pairs
+    pointers: Tensor
+    """Candidates of query i are `pointers[i]:pointers[i + 1]`, (n + 1,)."""
+
+
+def score(
+    queries: Tensor,
+    vectors: Tensor,
+    memory: ItemMemory,
+    events: Occurrences,
+    *,
+    collect_first: bool = False,
+    unavailable: Tensor | None = None,
+) -> Scored:
+    """Score the catalogue for the wanted events, and take the memory through all events.
+
+    Args:
+        queries: of the m events wanted, in order, (m, d).
+        vectors: item vectors, (items, d).
+        memory: learns from the events; rows are those of `vectors`.
+        events: in order, m of them wanted.
+        collect_first: see `ItemMemory.learn_and_collect`.
+        unavailable: true for items not to be recommended, (items,); None for none.
+    """
+    scores = queries @ vectors.T
+    if unavailable is not None:
+        scores.masked_fill_(unavailable, -torch.inf)
+    best, rows = torch.topk(scores, min(memory.config.dense, scores.shape[1]), dim=1)
+    rows = rows.masked_fill(best == -torch.inf, NO_ITEM)
+    dense = np.full((len(events.items), rows.shape[1]), NO_ITEM, np.int32)
+    dense[events.wanted] = rows.cpu().numpy()
+    found = memory.learn_and_collect(events, dense, collect_first=collect_first)
+    found = _below(_of_wanted(found, events), len(vectors))
+    latest = events.recent[events.wanted, 0].astype(np.int64)
+    pairs = pairs_of(
+        found,
+        scores,
+        best.logsumexp(dim=1),
+        vectors,
+        torch.from_numpy(latest).to(queries.device),
+    )
+    return Scored(scores, pairs, torch.from_numpy(found.pointers).to(queries.device))
+
+
+def mix(scored: Scored, mixer: Mixer) -> Tensor:
+    """Return the mixed scores, (n, items): those of the candidates are changed in place."""
+    pairs = scored.pairs
+    scored.scores[pairs.users, pairs.items] = pairs.dense + mixer(pairs)
+    return scored.scores
+
+
+@torch.no_grad()
+def walk(
+    events: Occurrences,
+    queries: Tensor,
+    vectors: Tensor,
+    memory: ItemMemory,
+    *,
+    at_once: int = EVENTS_AT_ONCE,
+) -> Iterator[tuple[slice, Scored]]:
+    """Take the memory through events, test then learn, and score the catalogue where wanted.
+
+    Args:
+        events: in time order, m of them wanted.
+        queries: of the wanted ones, in order, (m, d).
+        vectors: item vectors, (items, d).
+        memory: learns.
+        at_once: events of a step, which bounds what is held in memory.
+
+    Yields:
+        Which of the wanted events, and their scores before mixing.
+    """
+    done = 0
+    for start in range(0, len(events.items), at_once):
+        part = events.part(slice(start, start + at_once))
+        these = slice(done, done + int(part.wanted.sum()))
+        done = these.stop
+        yield these, score(queries[these], vectors, memory, part, collect_first=True)
+
+
+def _of_wanted(found: Candidates, events: Occurrences) -> Candidates:
+    # The others have no candidates, so nothing but their empty entries falls away.
+    pointers = np.concatenate([found.pointers[:1], found.pointers[1:][events.wanted]])
+    return replace(found, pointers=pointers, context=found.context[events.wanted])
+
+
+def _below(found: Candidates, rows: int) -> Candidates:
+    """Return the candidates with rows below `rows`: the memory may know items that are not here."""
+    keep = found.rows < rows
+    if keep.all():
+        return found
+    kept = np.concatenate([[0], np.cumsum(keep)])
+    return Candidates(
+        kept[found.pointers],
+        found.rows[keep],
+        found.features[keep],
+        found.recency[keep],
+        found.link[keep],
+        found.context,
+    )
