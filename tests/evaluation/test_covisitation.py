@@ -84,7 +84,7 @@ def test_online_equals_static_where_there_is_nothing_to_learn(train, items):
     assert static.tolist() == online.tolist()
 
 
-def ranks_by_definition(train, stream, online, window, query_length):
+def ranks_by_definition(train, stream, method):
     """Count every pair afresh for every event, in exact arithmetic, and sort the catalogue."""
     decay = Fraction(4, 5)
     popularity = [sum(item == other for _, other in train) for item in range(N_ITEMS)]
@@ -94,16 +94,19 @@ def ranks_by_definition(train, stream, online, window, query_length):
         user, target = events[now]
         weights = np.zeros((N_ITEMS, N_ITEMS), dtype=object)
         for other in {user for user, _ in events}:
-            last = now if online else len(train)
+            last = now if method.online else len(train)
             items = [item for someone, item in events[:last] if someone == other]
             for later in range(len(items)):
-                for distance in range(1, min(window, later) + 1):
+                for distance in range(1, min(method.window, later) + 1):
                     weights[items[later - distance], items[later]] += Fraction(1, distance)
-        query = [item for someone, item in events[:now] if someone == user][::-1][:query_length]
+        newest_first = [item for someone, item in events[:now] if someone == user][::-1]
+        query = newest_first[: method.query_length]
         scores = [
             sum((decay**step * weights[source, item] for step, source in enumerate(query)), 0)
             for item in range(N_ITEMS)
         ]
+        for item in newest_first[: method.skip_recent]:
+            scores[item] = 0
         order = sorted(range(N_ITEMS), key=lambda i: (-scores[i], -popularity[i], i))
         ranks.append(order.index(target))
     return ranks
@@ -115,9 +118,10 @@ def ranks_by_definition(train, stream, online, window, query_length):
     stream=pairs(max_size=12, min_size=1),
     window=st.integers(1, 5),
     query_length=st.integers(1, 6),
+    skip_recent=st.integers(0, 3),
 )
-def test_ranks_agree_with_the_definition(online, train, stream, window, query_length):
-    method = Covisitation(online=online, window=window, query_length=query_length)
+def test_ranks_agree_with_the_definition(online, train, stream, **settings):
+    method = Covisitation(online=online, **settings)
     log = make_log(stream)
     ranks = method.prequential_ranks(make_log(train), log, all_of(log), N_ITEMS)
-    assert ranks.tolist() == ranks_by_definition(train, stream, online, window, query_length)
+    assert ranks.tolist() == ranks_by_definition(train, stream, method)

@@ -32,33 +32,38 @@ def test_similarity_weighs_positions_and_scores_the_step_to_the_latest_common_it
     # Current session 0, 1: pos(0)/n = 1/2, pos(1)/n = 1.
     # User 0 {0, 1}: sim 3/2, step 1. User 1 {1, 2}: sim 1, step 1. User 2 {0, 3}: sim 1/2, step 2.
     expected = [1.5 + 0.25, 1.5 + 1.0, 1.0, 0.25, 0.0]
-    assert scores_after([0, 1], VSKNN()).tolist() == pytest.approx(expected)
+    assert scores_after([0, 1], VSKNN(skip_recent=0)).tolist() == pytest.approx(expected)
 
 
 def test_a_repeated_item_counts_at_its_last_position():
     # Current session 0, 1, 0: pos(0) = 3, pos(1) = 2.
     both, only_1, only_0 = 5 / 3, (2 / 3) / 2, 1.0
     expected = [both + only_0, both + only_1, only_1, only_0, 0]
-    assert scores_after([0, 1, 0], VSKNN()).tolist() == pytest.approx(expected)
+    assert scores_after([0, 1, 0], VSKNN(skip_recent=0)).tolist() == pytest.approx(expected)
 
 
 def test_only_the_k_most_similar_sessions_count():
-    assert scores_after([0, 1], VSKNN(k=1)).tolist() == pytest.approx([1.5, 1.5, 0, 0, 0])
+    assert scores_after([0, 1], VSKNN(skip_recent=0, k=1)).tolist() == pytest.approx(
+        [1.5, 1.5, 0, 0, 0]
+    )
 
 
 def test_of_equally_similar_sessions_the_more_recent_is_nearer():
     # Both user 2 and user 0 hold item 0; user 2 is the more recent.
-    assert scores_after([0], VSKNN(k=1)).tolist() == [1, 0, 0, 1, 0]
+    assert scores_after([0], VSKNN(skip_recent=0, k=1)).tolist() == [1, 0, 0, 1, 0]
 
 
 def test_candidates_are_the_most_recent_sessions_however_similar():
     # Of the three that share an item, users 1 and 2 are the most recent; user 0 is most similar.
-    scores = scores_after([0, 1], VSKNN(sample_size=2))
+    scores = scores_after([0, 1], VSKNN(skip_recent=0, sample_size=2))
     assert scores.tolist() == pytest.approx([0.25, 1, 1, 0.25, 0])
 
 
 def test_rare_items_are_favoured_by_their_idf():
-    plain, weighted = scores_after([0, 1], VSKNN()), scores_after([0, 1], VSKNN(idf_weight=0.5))
+    plain, weighted = (
+        scores_after([0, 1], VSKNN(skip_recent=0)),
+        scores_after([0, 1], VSKNN(skip_recent=0, idf_weight=0.5)),
+    )
     idf = [math.log(3 / 2), math.log(3 / 2), math.log(3), math.log(3), 0]
     expected = [score * (1 + 0.5 * i) for score, i in zip(plain.tolist(), idf, strict=True)]
     assert weighted.tolist() == pytest.approx(expected)
@@ -66,12 +71,12 @@ def test_rare_items_are_favoured_by_their_idf():
 
 @pytest.mark.parametrize("history", [[], [4]])
 def test_without_a_neighbour_no_item_scores(history):
-    assert scores_after(history, VSKNN()).tolist() == [0] * 5
+    assert scores_after(history, VSKNN(skip_recent=0)).tolist() == [0] * 5
 
 
 def test_stan_weighs_position_recency_and_distance():
     # User 0: [0, 1], last event at 2 ms; the current session is 0 alone, at 12 ms.
-    method = STAN(position_scale=2.0, recency_scale_ms=10.0, distance_scale=0.5)
+    method = STAN(skip_recent=0, position_scale=2.0, recency_scale_ms=10.0, distance_scale=0.5)
     scores = scores_after([0], method, train=TRAIN[:3], now=12)
     similarity = 1 / math.sqrt(2) * math.exp(-1)
     assert scores.tolist() == pytest.approx([similarity, similarity * math.exp(-2), 0, 0, 0])
@@ -79,7 +84,9 @@ def test_stan_weighs_position_recency_and_distance():
 
 def test_vstan_favours_neighbours_that_share_a_recent_item():
     # User 2 [0, 3, 0] shares item 0, at step 2 of the current session 0, 4.
-    scores = scores_after([0, 4], VSTAN(distance_scale=math.inf, match_scale=0.5), train=TRAIN[3:6])
+    scores = scores_after(
+        [0, 4], VSTAN(skip_recent=0, distance_scale=math.inf, match_scale=0.5), train=TRAIN[3:6]
+    )
     similarity = math.exp(-1 / 3.5) / math.sqrt(2)
     weight = similarity * math.exp(-2)
     assert scores.tolist() == pytest.approx([weight, 0, 0, weight, 0])
@@ -87,13 +94,21 @@ def test_vstan_favours_neighbours_that_share_a_recent_item():
 
 def test_nothing_is_left_over_from_one_query_to_the_next():
     stream = make_log([(8, 0), (9, 0), (9, 1)])
-    scorer = NeighbourScorer(make_log(TRAIN), stream, 5, VSTAN(sample_size=2).rule, online=False)
+    scorer = NeighbourScorer(
+        make_log(TRAIN), stream, 5, VSTAN(skip_recent=0, sample_size=2).rule, online=False
+    )
     for user, item in [(8, 0), (9, 0), (9, 1)]:
         scorer.learn(user, item, 100)
     first = scorer.scores(9, 100).tolist()
     scorer.scores(8, 100)
     scorer.scores(7, 100)
     assert scorer.scores(9, 100).tolist() == first
+
+
+def test_what_was_just_acted_on_is_not_recommended_again():
+    # Item 0 at step 1, item 1 at step 2; see the test of similarity above.
+    kept = [scores_after([1, 0], VSKNN(skip_recent=skip))[:2] > 0 for skip in range(3)]
+    assert np.array(kept).tolist() == [[True, True], [False, True], [False, False]]
 
 
 @pytest.mark.parametrize("method", [VSKNN, STAN, VSTAN])
@@ -104,7 +119,7 @@ def test_only_the_online_variant_finds_neighbours_in_the_stream(method):
     static = method().prequential_ranks(train, stream, all_of(stream), 5)
     online = method(online=True).prequential_ranks(train, stream, all_of(stream), 5)
     assert static.tolist() == [2, 3, 2, 3]
-    assert online.tolist() == [2, 3, 2, 1]
+    assert online.tolist() == [2, 3, 2, 0]
 
 
 def test_names_tell_the_variants_apart():
@@ -152,6 +167,8 @@ def scores_by_definition(method, learned, user, current, now):
             scores[item] += similarity(s) * match * weigh_distance(abs(place - common))
     for item in range(N_ITEMS):
         holders = sum(item in session for session in sessions.values())
+        if steps.get(item, math.inf) <= method.skip_recent:
+            scores[item] = 0.0
         if holders:
             scores[item] *= 1 + getattr(method, "idf_weight", 0) * math.log(len(sessions) / holders)
     return scores
@@ -190,6 +207,7 @@ SIZES = {
     "sample_size": st.integers(1, 4),
     "query_length": st.integers(1, 6),
     "online": st.booleans(),
+    "skip_recent": st.integers(0, 3),
 }
 IDF = {"idf_weight": st.sampled_from([0.0, 0.7])}
 SCALES = {

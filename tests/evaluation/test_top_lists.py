@@ -107,5 +107,6 @@ def test_settings_are_what_a_report_can_show():
         "window": 5,
         "query_length": 10,
         "decay": 0.8,
+        "skip_recent": 0,
     }
     assert METHODS["popularity"].settings["half_life_ms"] == "inf"

@@ -49,6 +49,8 @@ class ImplicitALS:
     """How many of a user's last events are folded in."""
     seed: int = 0
     """Of the initial factors."""
+    skip_recent: int = 1
+    """Items of the user's last that many events are not recommended again."""
     exclude_seen: bool = False
     """See `replay`."""
     fitted: LastResult[AlternatingLeastSquares] = field(
@@ -93,7 +95,13 @@ class ImplicitALS:
             return torch.from_numpy(vectors).reshape(n, length, -1)
 
         vectors = torch.from_numpy(model.item_factors)
-        scorer = StreamScorer(queries, vectors, catalogue, exclude_seen=self.exclude_seen)
+        scorer = StreamScorer(
+            queries,
+            vectors,
+            catalogue,
+            exclude_seen=self.exclude_seen,
+            skip_recent=self.skip_recent,
+        )
         return scorer.ranks(train, stream, scored, lists)
 
     def _fit(self, log: EventLog, n_items: int) -> AlternatingLeastSquares:

@@ -102,6 +102,8 @@ class Covisitation:
     """How many of a user's last items are asked for their followers."""
     decay: float = 0.8
     """Factor per step back in the query."""
+    skip_recent: int = 0
+    """Items of the user's last that many events are not recommended again."""
     exclude_seen: bool = False
     """See `replay`."""
 
@@ -129,14 +131,21 @@ class Covisitation:
         those after it.
         """
         counts = CovisitationCounts(n_items, self.window, self.decay, self.query_length)
-        histories = UserHistories(max(self.window, self.query_length))
+        histories = UserHistories(max(self.window, self.query_length, self.skip_recent))
         histories.follow(train, counts.learn)
+
+        def score(history: Sequence[int]) -> NDArray[np.float64]:
+            scores = counts.scores(history)
+            for item in islice(reversed(history), self.skip_recent):
+                scores[item] = 0.0
+            return scores
+
         return replay(
             train,
             stream,
             scored,
             ranker=CatalogueRanker.from_training(train, n_items),
-            scorer=HistoryScorer(histories, counts.scores, counts.learn if self.online else None),
+            scorer=HistoryScorer(histories, score, counts.learn if self.online else None),
             exclude_seen=self.exclude_seen,
             lists=lists,
         )

@@ -36,18 +36,26 @@ def _als(*, exclude_seen: bool, seed: int, device: str) -> Sequence[StreamRecomm
             factors=factors,
             alpha=alpha,
             recency=recency,
+            skip_recent=skip_recent,
             seed=seed,
             exclude_seen=exclude_seen,
             fitted=fitted,
         )
         for factors, alpha in ((128, 100.0), (128, 10.0), (256, 100.0))
-        for recency in (0.5, 0.8, 1.0)
+        for recency in (0.5, 0.8)
+        for skip_recent in (1, 20)
     ]
 
 
 def _ridge(*, exclude_seen: bool, seed: int, device: str) -> Sequence[StreamRecommender]:
     vectors: LastResult[Tensor] = LastResult()
     return [
-        RidgeHead(power=power, recency=recency, exclude_seen=exclude_seen, vectors=vectors)
-        for power, recency in itertools.product((0.5, 0.0), (0.7, 0.5, 0.9))
+        RidgeHead(
+            power=power,
+            recency=recency,
+            skip_recent=skip_recent,
+            exclude_seen=exclude_seen,
+            vectors=vectors,
+        )
+        for power, recency, skip_recent in itertools.product((0.5, 0.0), (0.5, 0.8), (1, 20))
     ]

@@ -27,19 +27,24 @@ Grid = Mapping[str, Sequence[Setting]]
 POPULARITY: Grid = {
     "half_life_ms": [math.inf, *(days * _DAY_MS for days in (365, 90, 30, 7, 1, 0.25))]
 }
-COVISITATION: Grid = {"window": [5, 10], "decay": [0.8, 0.65, 0.5, 0.3]}
-VSKNN_: Grid = {"k": [100, 500], "idf_weight": [0.5, 0.0, 1.0]}
+_SKIP_RECENT = [1, 20]
+"""Shops log a repeated view once, and few things are reviewed twice: what a user has just acted on
+is rarely next. Neighbours would put it first."""
+COVISITATION: Grid = {"skip_recent": [0, *_SKIP_RECENT], "decay": [0.8, 0.5], "window": [5, 10]}
+VSKNN_: Grid = {"skip_recent": _SKIP_RECENT, "k": [100, 500], "idf_weight": [0.5, 0.0]}
 STAN_: Grid = {
+    "skip_recent": _SKIP_RECENT,
     "position_scale": [2.0],
     "distance_scale": [5.0, 2.0, math.inf],
-    "recency_scale_ms": [1000 * _DAY_MS, 100 * _DAY_MS, _DAY_MS],
+    "recency_scale_ms": [1000 * _DAY_MS, _DAY_MS],
 }
 VSTAN_: Grid = {
+    "skip_recent": _SKIP_RECENT,
     "idf_weight": [1.0],
     "position_scale": [5.0],
     "match_scale": [3.5],
     "distance_scale": [5.0, 2.0, math.inf],
-    "recency_scale_ms": [1000 * _DAY_MS, 100 * _DAY_MS, _DAY_MS],
+    "recency_scale_ms": [1000 * _DAY_MS, _DAY_MS],
 }
 
 

@@ -14,7 +14,8 @@ session, for each other session s:
 * score: s(j) = (1 + idf_weight · idf(j)) · Σ_{neighbours s ∋ j} sim(s) · match_weights[n, m(s)] ·
   distance_weights[|p(j) − p*|], where m(s) is the smallest step of an item of C ∩ s, p(j) the
   position of the last event on j in s, p* that of the last event on an item of C in s, and
-  idf(j) = ln(|S| / |{s ∋ j}|) over the sessions learned.
+  idf(j) = ln(|S| / |{s ∋ j}|) over the sessions learned; items at a step up to
+  `skip_recent` score zero.
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ class NeighbourRule(NamedTuple):
     decay_rate: float
     """Per millisecond."""
     idf_weight: float
+    skip_recent: int
+    """Items of that many last events of the current session score nothing."""
 
 
 class Workspace(NamedTuple):
@@ -194,6 +197,8 @@ def _add_items(
         if log.same_later[row] < end:
             continue
         item = log.items[row]
+        if 0 < work.query_steps[item] <= rule.skip_recent:
+            continue
         if work.scores[item] == 0.0:
             work.scored_items[work.sizes[0]] = item
             work.sizes[0] += 1

@@ -27,6 +27,8 @@ def recent_before(rows: Tensor, length: int) -> Tensor:
         (n, T, L); the entry at (user, t, m) is the item of event t − 1 − m, `NO_EVENT` before the
         first.
     """
+    if length == 0:
+        return rows.new_empty((*rows.shape, 0))
     before = rows.new_full((len(rows), length), NO_EVENT)
     windows = torch.cat([before, rows], dim=1).unfold(1, length, 1)
     return windows[:, : rows.shape[1]].flip(2)

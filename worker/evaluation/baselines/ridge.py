@@ -45,6 +45,8 @@ class RidgeHead:
     """Weight factor per step back; 1 weighs all events alike."""
     query_length: int = 20
     """How many of a user's last events the head is fitted to."""
+    skip_recent: int = 1
+    """Items of the user's last that many events are not recommended again."""
     exclude_seen: bool = False
     """See `replay`."""
     vectors: LastResult[Tensor] = field(default_factory=LastResult, repr=False, compare=False)
@@ -87,7 +89,13 @@ class RidgeHead:
             heads = ridge_heads(vectors, windows.flatten(0, 1), self.penalty, self.recency)
             return heads.reshape(*rows.shape, -1)
 
-        scorer = StreamScorer(queries, vectors, catalogue, exclude_seen=self.exclude_seen)
+        scorer = StreamScorer(
+            queries,
+            vectors,
+            catalogue,
+            exclude_seen=self.exclude_seen,
+            skip_recent=self.skip_recent,
+        )
         return scorer.ranks(train, stream, scored, lists)
 
 

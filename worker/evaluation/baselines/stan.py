@@ -50,6 +50,8 @@ class STAN:
     """Events; λ3 of the paper. Infinity weighs every item of a neighbour alike."""
     query_length: int = 20
     """How many of a user's last items make up the current session."""
+    skip_recent: int = 1
+    """Items of the user's last that many events are not recommended again."""
     exclude_seen: bool = False
     """See `replay`."""
 
@@ -76,6 +78,7 @@ class STAN:
             cosine=True,
             decay_rate=1.0 / self.recency_scale_ms,
             idf_weight=0.0,
+            skip_recent=self.skip_recent,
         )
 
     def prequential_ranks(

@@ -43,6 +43,8 @@ class VSKNN:
     """How much rare items are favoured; 0 leaves the scores as they are."""
     query_length: int = 20
     """How many of a user's last items make up the current session."""
+    skip_recent: int = 1
+    """Items of the user's last that many events are not recommended again."""
     exclude_seen: bool = False
     """See `replay`."""
 
@@ -69,6 +71,7 @@ class VSKNN:
             cosine=False,
             decay_rate=0.0,
             idf_weight=self.idf_weight,
+            skip_recent=self.skip_recent,
         )
 
     def prequential_ranks(

@@ -15,6 +15,7 @@ from worker.evaluation.baselines.neural.catalogue import (
     HistoryBatch,
     scored_histories,
 )
+from worker.evaluation.baselines.prefixes import NO_EVENT, recent_before
 from worker.evaluation.top_lists import TopLists
 from worker.ranking import target_ranks, top_rows
 from worker.ranking_quality import TOP
@@ -23,6 +24,9 @@ Queries = Callable[[Tensor], Tensor]
 """From the items of n histories by row, (n, T), to a query before each, (n, T, d).
 
 The query at t may depend on the items before t alone."""
+
+Shift = Callable[[Tensor, slice], None]
+"""See `target_ranks`."""
 
 _USERS_AT_ONCE = 256
 
@@ -36,6 +40,7 @@ class StreamScorer:
         catalogue: of the training events.
         exclude_seen: leave out what the user has already acted on; an event on such an item gets
             −1, as in `replay`.
+        skip_recent: items of the user's last that many events go to the end of the order.
     """
 
     def __init__(
@@ -45,12 +50,14 @@ class StreamScorer:
         catalogue: Catalogue,
         *,
         exclude_seen: bool = False,
+        skip_recent: int = 0,
     ) -> None:
         self._queries = queries
         self._vectors = vectors
         self._catalogue = catalogue
         self._device = vectors.device
         self._exclude_seen = exclude_seen
+        self._skip_recent = skip_recent
 
     @torch.no_grad()
     def ranks(
@@ -75,7 +82,10 @@ class StreamScorer:
         queries = self._queries(rows)[scored]
         targets = rows[scored]
         seen = _seen_before(rows, scored) if self._exclude_seen else None
-        ranks = target_ranks(queries, self._vectors, targets, excluded=seen)
+        recent = recent_before(rows, self._skip_recent)[scored]
+        ranks = target_ranks(
+            queries, self._vectors, targets, excluded=seen, shift=_to_the_end(recent)
+        )
         if seen is not None:
             # A target seen before stands in `seen` twice or more: once is the padding.
             before = scored.nonzero()[:, 1]
@@ -87,7 +97,8 @@ class StreamScorer:
         if len(wanted):
             at = torch.from_numpy(wanted).to(self._device)
             others = None if seen is None else self._without_targets(seen[at], targets[at])
-            self._add_lists(lists, batch.positions[wanted], queries[at], others)
+            shift = _to_the_end(recent[at])
+            self._add_lists(lists, batch.positions[wanted], queries[at], others, shift)
         return result
 
     def _without_targets(self, seen: Tensor, targets: Tensor) -> Tensor:
@@ -95,17 +106,33 @@ class StreamScorer:
         return seen.masked_fill(seen == targets.unsqueeze(1), len(self._catalogue))
 
     def _add_lists(
-        self, lists: TopLists, positions: NDArray[np.intp], queries: Tensor, seen: Tensor | None
+        self,
+        lists: TopLists,
+        positions: NDArray[np.intp],
+        queries: Tensor,
+        seen: Tensor | None,
+        shift: Shift,
     ) -> None:
         vectors = self._vectors
         if seen is not None:
             # One more row, behind all others, for the padding to exclude.
             vectors = torch.cat([vectors, vectors.new_zeros(1, vectors.shape[1])])
             vectors[-1, -1] = 2.0 * torch.finfo(vectors.dtype).min / 4.0
-        top = top_rows(queries, vectors, min(TOP, len(self._catalogue)), excluded=seen)
+        top = top_rows(queries, vectors, min(TOP, len(self._catalogue)), excluded=seen, shift=shift)
         for place, (position, best) in enumerate(zip(positions, top.cpu().numpy(), strict=True)):
             kept = best if seen is None else best[~np.isin(best, seen[place].cpu().numpy())]
             lists.add(int(position), self._catalogue.item_of_row[kept[kept < len(self._catalogue)]])
+
+
+def _to_the_end(recent: Tensor) -> Shift:
+    """Return what gives the lowest score to the rows in `recent` (queries, n), but `NO_EVENT`."""
+
+    def shift(scores: Tensor, part: slice) -> None:
+        queries, places = (recent[part] != NO_EVENT).nonzero(as_tuple=True)
+        # Above the padding's own score; see `_add_lists`.
+        scores[queries, recent[part][queries, places]] = torch.finfo(scores.dtype).min / 4.0
+
+    return shift
 
 
 def _seen_before(rows: Tensor, scored: Tensor) -> Tensor:
