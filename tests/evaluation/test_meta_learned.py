@@ -68,7 +68,7 @@ def test_support_loss_is_the_mean_cross_entropy_of_the_users_own_events():
             others = anchors.rows != row
             count = torch.log(torch.tensor(float(ANCHORS)))
             logits = anchors.vectors @ query - anchors.log_probability[anchors.rows] - count
-            first = support.vectors[user, t] @ query - anchors.log_probability[row] - count
+            first = support.vectors[user, t] @ query
             all_logits = torch.cat([first[None], logits[others]])
             own.append(F.cross_entropy(all_logits[None], torch.tensor([0])))
         losses.append(torch.stack(own).mean())

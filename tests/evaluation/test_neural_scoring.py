@@ -34,8 +34,10 @@ def _query(history: list[int], table: np.ndarray) -> np.ndarray:
 
 
 @settings(deadline=None, max_examples=60)
-@given(pairs(min_size=1), pairs(min_size=1), st.booleans())
-def test_ranks_and_lists_are_those_of_the_replay_of_the_same_scores(before, after, exclude_seen):
+@given(pairs(min_size=1), pairs(min_size=1), st.booleans(), st.integers(-2, 2))
+def test_ranks_and_lists_are_those_of_the_replay_of_the_same_scores(
+    before, after, exclude_seen, repeat
+):
     train, stream = make_log(before), make_log(after)
     catalogue = Catalogue(train, N_ITEMS)
     row_of_item = np.argsort(catalogue.item_of_row)
@@ -49,6 +51,8 @@ def test_ranks_and_lists_are_those_of_the_replay_of_the_same_scores(before, afte
         result = np.full(N_ITEMS, -1e9)
         query = _query([int(row_of_item[item]) for item in history], table.numpy())
         result[catalogue.item_of_row[: catalogue.known]] = table.numpy() @ query
+        if history and row_of_item[history[-1]] < catalogue.known:
+            result[history[-1]] += repeat
         return result
 
     histories = UserHistories(len(before) + len(after))
@@ -64,7 +68,11 @@ def test_ranks_and_lists_are_those_of_the_replay_of_the_same_scores(before, afte
         lists=of_replay,
     )
     scorer = StreamScorer(
-        queries, catalogue_vectors(table, catalogue), catalogue, exclude_seen=exclude_seen
+        queries,
+        catalogue_vectors(table, catalogue),
+        catalogue,
+        repeat=repeat,
+        exclude_seen=exclude_seen,
     )
 
     ranks = scorer.ranks(train, stream, all_of(stream), of_scorer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -56,13 +57,12 @@ def decide(layers: Layers, states: Tensor) -> Tensor:
 def support_losses(layers: Layers, support: Support, anchors: Anchors) -> Tensor:
     """Return each user's mean loss over the support events, (n,); 0 without any.
 
-    The sampled softmax of `sampled_softmax_loss`, per user.
+    The sampled softmax of `next_item_loss`, per user and without the latest item's term.
     """
     queries = decide(layers, support.states)
-    correction = anchors.log_probability + torch.log(torch.tensor(float(len(anchors.rows))))
+    expected = anchors.log_probability[anchors.rows] + math.log(len(anchors.rows))
     positive = (queries * support.vectors).sum(dim=2)
-    positive = positive - correction[support.rows]
-    negative = queries @ anchors.vectors.T - correction[anchors.rows]
+    negative = queries @ anchors.vectors.T - expected
     own = support.rows.unsqueeze(2) == anchors.rows
     negative = negative.masked_fill(own, -1e9)
     losses = torch.logsumexp(torch.cat([positive.unsqueeze(2), negative], dim=2), dim=2) - positive

@@ -16,6 +16,8 @@ from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 from worker.data import EventLog
 from worker.evaluation.baselines.neural.catalogue import Catalogue
 from worker.evaluation.baselines.neural.model import NextItemModel
+from worker.evaluation.baselines.neural.scoring import latest_shift
+from worker.evaluation.baselines.prefixes import recent_before
 from worker.ranking import target_ranks
 from worker.ranking_quality import quality
 from worker.training.sampled_softmax import ItemSampler
@@ -149,7 +151,9 @@ class Fitter:
         for batch in self._validation.batches(256):
             rows, mask = batch.items.to(self._device), batch.mask.to(self._device)
             queries = self._model.queries(rows)[mask]
-            ranks.append(target_ranks(queries, vectors, rows[mask]).cpu().numpy())
+            shift = latest_shift(recent_before(rows, 1)[mask].squeeze(1), self._model.repeat.item())
+            found = target_ranks(queries, vectors, rows[mask], shift=shift)
+            ranks.append(found.cpu().numpy())
         result = quality(np.concatenate([np.empty(0), *ranks]).astype(np.int32))
         return (result.hit_rate or 0.0) + (result.reciprocal_rank or 0.0)
 

@@ -1,9 +1,9 @@
 """The rivals that are trained by gradient, and the settings they choose of; the first: defaults.
 
-Small grids, as each candidate is a training run of minutes. GRU4Rec's are laid around what its
-authors found best for REES46 (cross-entropy) and for two shops (BPR-max), with fewer units
-(github.com/hidasib/GRU4Rec_PyTorch_Official, paramfiles); the others' around what did well on the
-*validation slice* of the REES46 log.
+Small grids, as each candidate is a training run of minutes. GRU4Rec's hold what its authors found
+best for REES46 (cross-entropy) and for Retailrocket (BPR-max), with fewer units
+(github.com/hidasib/GRU4Rec_PyTorch_Official, paramfiles); the rest is laid around what did well on
+the *validation slice* of the REES46 log.
 """
 
 from __future__ import annotations
@@ -26,11 +26,21 @@ _BPR_MAX: dict[str, Setting] = {
     "learning_rate": 0.05,
     "momentum": 0.4,
     "batch_size": 80,
+    "hidden_dropout": 0.05,
+    "epochs": 10,
     "sample_alpha": 0.4,
     "bpreg": 1.95,
 }
 
-GRU4REC: Changes = [{}, {"embedding_dropout": 0.3}, {"dim": 256}, _BPR_MAX]
+_CROSS_ENTROPY: dict[str, Setting] = {
+    "embedding_dropout": 0.45,
+    "hidden_dropout": 0.0,
+    "learning_rate": 0.065,
+    "batch_size": 240,
+    "epochs": 10,
+}
+
+GRU4REC: Changes = [{}, _CROSS_ENTROPY, {"dim": 256, **_CROSS_ENTROPY}, _BPR_MAX]
 SASREC: Changes = [{}, {"dropout": 0.5}, {"blocks": 2, "heads": 2}]
 MAML: Changes = [{}, {"second_order": False}, {"steps": 4}, {"dropout": 0.5}]
 ANIL: Changes = MAML

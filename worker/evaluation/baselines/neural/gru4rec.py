@@ -40,13 +40,13 @@ class GRU4Rec:
     """Or "bpr-max"."""
     dim: int = 128
     """Units of the GRU and, embeddings being constrained, of the item vectors."""
-    epochs: int = 10
-    batch_size: int = 240
+    epochs: int = 8
+    batch_size: int = 192
     """Users that go through the network side by side in training."""
-    learning_rate: float = 0.065
+    learning_rate: float = 0.08
     momentum: float = 0.0
-    embedding_dropout: float = 0.45
-    hidden_dropout: float = 0.0
+    embedding_dropout: float = 0.3
+    hidden_dropout: float = 0.1
     negatives: int = 2048
     """Additional negatives per batch."""
     sample_alpha: float = 0.5

@@ -46,7 +46,7 @@ from worker.evaluation.baselines.neural.scoring import StreamScorer
 from worker.evaluation.baselines.neural.seeding import seeded
 from worker.evaluation.top_lists import TopLists
 from worker.model.serving import pick_device
-from worker.training.sampled_softmax import Items, ItemSampler, sampled_softmax_loss
+from worker.training.sampled_softmax import ItemSampler
 
 VARIANTS = ("maml", "anil", "reptile")
 
@@ -86,8 +86,7 @@ class MetaModel(NextItemModel):
         log_probability: Tensor,
         reptile: bool,
     ) -> None:
-        super().__init__()
-        self.items = ItemTable(known, dim, spread=dim**-0.5)
+        super().__init__(ItemTable(known, dim, spread=dim**-0.5))
         self._layers = layers
         self._start = nn.Parameter(torch.zeros(dim))
         self._dropout = nn.Dropout(dropout)
@@ -143,13 +142,8 @@ class MetaModel(NextItemModel):
             whole = self._support_before(states.detach(), rows, user, lengths)
             pull = self._reptile_pull(self._layers.adapt(whole, anchors))
         after = mask & (torch.arange(rows.shape[1], device=rows.device) >= cuts.unsqueeze(1))
-        targets = rows[after]
-        return pull + sampled_softmax_loss(
-            decide(layers, states)[after],
-            Items(self.items.targets(targets), targets),
-            Items(self.items.targets(negatives), negatives),
-            log_probability,
-        )
+        queries = decide(layers, states)
+        return pull + self.loss_at(queries, rows, after, negatives, log_probability)
 
     def _anchors_of(self, rows: Tensor) -> Anchors:
         return Anchors(rows, self.items.targets(rows), self._log_probability)
@@ -210,6 +204,10 @@ class MetaLearned:
     exclude_seen: bool = False
     """See `replay`."""
 
+    def __post_init__(self) -> None:
+        if self.variant not in VARIANTS:
+            raise ValueError(f"variant {self.variant!r} is none of {', '.join(VARIANTS)}")
+
     @property
     def name(self) -> str:
         """The name of the method in reports."""
@@ -234,8 +232,13 @@ class MetaLearned:
         with seeded(self.seed):
             model = self._model(catalogue).to(device)
             Fitter(model, catalogue, train, self._fit_settings(), device).fit()
-        vectors = model.eval().items.catalogue(catalogue)
-        scorer = StreamScorer(model.queries, vectors, catalogue, exclude_seen=self.exclude_seen)
+        scorer = StreamScorer(
+            model.eval().queries,
+            model.items.catalogue(catalogue),
+            catalogue,
+            repeat=model.repeat.item(),
+            exclude_seen=self.exclude_seen,
+        )
         return scorer.ranks(train, stream, scored, lists)
 
     def _model(self, catalogue: Catalogue) -> MetaModel:

@@ -8,9 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from worker.evaluation.baselines.neural.catalogue import Catalogue
-from worker.training.sampled_softmax import Items, sampled_softmax_loss
+from worker.evaluation.baselines.neural.losses import Candidates, next_item_loss
+from worker.evaluation.baselines.prefixes import recent_before
 
 _UNKNOWN_SCORE = -1e9
+_REPEAT_SCALE = 10.0
 
 
 class ItemTable(nn.Module):
@@ -51,9 +53,25 @@ class ItemTable(nn.Module):
 
 
 class NextItemModel(nn.Module, ABC):
-    """A model that says before each event of a history which item comes next."""
+    """A model that says before each event of a history which item comes next.
 
-    items: ItemTable
+    Beside the query, one learned number says how likely the latest item is to come again at once.
+    With tied vectors an item's score is highest after itself, whether or not the log has repeats.
+
+    Args:
+        items: the item vectors.
+    """
+
+    def __init__(self, items: ItemTable) -> None:
+        super().__init__()
+        self.items = items
+        self._repeat = nn.Parameter(torch.zeros(()))
+
+    @property
+    def repeat(self) -> Tensor:
+        """What the latest item's score gains by being the latest; a scalar."""
+        # A logit moves further than a weight does in the same number of steps.
+        return _REPEAT_SCALE * self._repeat
 
     @abstractmethod
     def queries(self, rows: Tensor) -> Tensor:
@@ -73,12 +91,25 @@ class NextItemModel(nn.Module, ABC):
             negatives: rows drawn, (m,).
             log_probability: of each known row to be drawn, (known,).
         """
-        targets = rows[mask]
-        return sampled_softmax_loss(
-            self.queries(rows)[mask],
-            Items(self.items.targets(targets), targets),
-            Items(self.items.targets(negatives), negatives),
-            log_probability,
+        return self.loss_at(self.queries(rows), rows, mask, negatives, log_probability)
+
+    def loss_at(
+        self,
+        queries: Tensor,
+        rows: Tensor,
+        mask: Tensor,
+        negatives: Tensor,
+        log_probability: Tensor,
+    ) -> Tensor:
+        """Return `next_item_loss` of the queries (n, T, d + 1) where `mask` is true; see `loss`."""
+        targets, latest = rows[mask], recent_before(rows, 1)[mask].squeeze(1)
+        return next_item_loss(
+            queries[mask],
+            Candidates(targets, self.items.targets(targets)),
+            Candidates(latest, self.items.targets(latest.clamp(min=0))),
+            Candidates(negatives, self.items.targets(negatives)),
+            log_probability=log_probability,
+            repeat=self.repeat,
         )
 
 

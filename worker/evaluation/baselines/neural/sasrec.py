@@ -2,10 +2,10 @@
 
 Kang and McAuley, "Self-Attentive Sequential Recommendation" (ICDM 2018, arXiv:1808.09781), with the
 loss of Klenitskiy and Vasilev, "Turning Dross Into Gold Loss: is BERT4Rec really better than
-SASRec?" (RecSys 2023, arXiv:2309.07602): softmax cross-entropy at every position, here over sampled
-items with the logQ correction. From torch's own transformer layers: of the libraries that install
-beside numpy 2 and this torch, Cornac 3.0's SASRec trains on one padded example per prefix, many
-times the work, and its cross-entropy has no correction for how items were drawn.
+SASRec?" (RecSys 2023, arXiv:2309.07602): softmax cross-entropy at every position, here over a
+weighted sample of the items (`next_item_loss`). From torch's own transformer layers: of the
+libraries that install beside numpy 2 and this torch, Cornac 3.0's SASRec trains on one padded
+example per prefix, many times the work, and its cross-entropy does not weight what it draws.
 
 A learned vector stands before the first event, so that it is predicted too.
 """
@@ -59,8 +59,7 @@ class SASRecModel(NextItemModel):
         hide: float,
         longest: int,
     ) -> None:
-        super().__init__()
-        self.items = ItemTable(known, dim, spread=dim**-0.5)
+        super().__init__(ItemTable(known, dim, spread=dim**-0.5))
         self._hide = hide
         self._longest = longest
         self._start = nn.Parameter(torch.zeros(dim))
@@ -147,8 +146,13 @@ class SASRec:
         with seeded(self.seed):
             model = self._model(catalogue).to(device)
             Fitter(model, catalogue, train, self._fit_settings(), device).fit()
-        vectors = model.eval().items.catalogue(catalogue)
-        scorer = StreamScorer(model.queries, vectors, catalogue, exclude_seen=self.exclude_seen)
+        scorer = StreamScorer(
+            model.eval().queries,
+            model.items.catalogue(catalogue),
+            catalogue,
+            repeat=model.repeat.item(),
+            exclude_seen=self.exclude_seen,
+        )
         return scorer.ranks(train, stream, scored, lists)
 
     def _model(self, catalogue: Catalogue) -> SASRecModel:

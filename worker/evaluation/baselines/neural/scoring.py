@@ -38,6 +38,7 @@ class StreamScorer:
         queries: of the trained model.
         vectors: of the catalogue, by row, (n_items, d); items score by their product with queries.
         catalogue: of the training events.
+        repeat: added to the score of the user's latest item.
         exclude_seen: leave out what the user has already acted on; an event on such an item gets
             −1, as in `replay`.
         skip_recent: items of the user's last that many events go to the end of the order.
@@ -49,9 +50,11 @@ class StreamScorer:
         vectors: Tensor,
         catalogue: Catalogue,
         *,
+        repeat: float = 0.0,
         exclude_seen: bool = False,
         skip_recent: int = 0,
     ) -> None:
+        self._repeat = repeat
         self._queries = queries
         self._vectors = vectors
         self._catalogue = catalogue
@@ -82,10 +85,10 @@ class StreamScorer:
         queries = self._queries(rows)[scored]
         targets = rows[scored]
         seen = _seen_before(rows, scored) if self._exclude_seen else None
+        latest = recent_before(rows, 1)[scored].squeeze(1)
         recent = recent_before(rows, self._skip_recent)[scored]
-        ranks = target_ranks(
-            queries, self._vectors, targets, excluded=seen, shift=_to_the_end(recent)
-        )
+        shift = self._shift(latest, recent)
+        ranks = target_ranks(queries, self._vectors, targets, excluded=seen, shift=shift)
         if seen is not None:
             # A target seen before stands in `seen` twice or more: once is the padding.
             before = scored.nonzero()[:, 1]
@@ -97,9 +100,18 @@ class StreamScorer:
         if len(wanted):
             at = torch.from_numpy(wanted).to(self._device)
             others = None if seen is None else self._without_targets(seen[at], targets[at])
-            shift = _to_the_end(recent[at])
+            shift = self._shift(latest[at], recent[at])
             self._add_lists(lists, batch.positions[wanted], queries[at], others, shift)
         return result
+
+    def _shift(self, latest: Tensor, recent: Tensor) -> Shift:
+        add, to_the_end = latest_shift(latest, self._repeat), _to_the_end(recent)
+
+        def shift(scores: Tensor, part: slice) -> None:
+            add(scores, part)
+            to_the_end(scores, part)
+
+        return shift
 
     def _without_targets(self, seen: Tensor, targets: Tensor) -> Tensor:
         # The targets are padding there: a list may hold them.
@@ -131,6 +143,21 @@ def _to_the_end(recent: Tensor) -> Shift:
         queries, places = (recent[part] != NO_EVENT).nonzero(as_tuple=True)
         # Above the padding's own score; see `_add_lists`.
         scores[queries, recent[part][queries, places]] = torch.finfo(scores.dtype).min / 4.0
+
+    return shift
+
+
+def latest_shift(latest: Tensor, repeat: float) -> Shift:
+    """Return what adds `repeat` to the score of the latest item.
+
+    Args:
+        latest: its row, of each query, (n,); `NO_EVENT` where there is none.
+        repeat: what is added.
+    """
+
+    def shift(scores: Tensor, part: slice) -> None:
+        query = (latest[part] != NO_EVENT).nonzero().squeeze(1)
+        scores[query, latest[part][query]] += repeat
 
     return shift
 
