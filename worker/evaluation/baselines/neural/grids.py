@@ -15,10 +15,14 @@ from worker.evaluation.baselines.base import Setting, StreamRecommender
 from worker.evaluation.baselines.neural.gru4rec import GRU4Rec
 from worker.evaluation.baselines.neural.meta_learned import MetaLearned
 from worker.evaluation.baselines.neural.sasrec import SASRec
+from worker.evaluation.baselines.prefixes import LastResult
 from worker.evaluation.baselines.registry import Rival
 
 Changes = Sequence[dict[str, Setting]]
 """What each candidate changes of the defaults."""
+
+_ORDERS: Changes = [{}, {"skip_recent": 20}]
+"""Each candidate is scored in each of these."""
 
 _BPR_MAX: dict[str, Setting] = {
     "loss": "bpr-max",
@@ -70,6 +74,12 @@ def _candidates(
     seed: int,
     device: str,
 ) -> list[StreamRecommender]:
+    # One trained model serves all orders: those of one training come one after the other.
+    trained: LastResult[object] = LastResult()
     return [
-        method(exclude_seen=exclude_seen, seed=seed, device=device, **change) for change in changes
+        method(
+            exclude_seen=exclude_seen, seed=seed, device=device, trained=trained, **change, **order
+        )
+        for change in changes
+        for order in _ORDERS
     ]

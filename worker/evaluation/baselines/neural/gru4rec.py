@@ -13,7 +13,7 @@ is predicted too. Events on items without training events leave the state as it 
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -28,6 +28,7 @@ from worker.evaluation.baselines.neural.catalogue import Catalogue
 from worker.evaluation.baselines.neural.model import catalogue_vectors, with_one
 from worker.evaluation.baselines.neural.scoring import StreamScorer
 from worker.evaluation.baselines.neural.seeding import seeded
+from worker.evaluation.baselines.prefixes import LastResult
 from worker.evaluation.top_lists import TopLists
 from worker.model.serving import pick_device
 
@@ -60,8 +61,14 @@ class GRU4Rec:
     seed: int = 0
     device: str = "auto"
     """auto, cpu or cuda."""
+    skip_recent: int = 1
+    """Items of the user's last that many events go to the end of the order."""
     exclude_seen: bool = False
     """See `replay`."""
+    trained: LastResult[_CornacNetwork] = field(
+        default_factory=LastResult, repr=False, compare=False
+    )
+    """Shared by candidates that differ in the order alone."""
 
     @property
     def name(self) -> str:
@@ -71,7 +78,7 @@ class GRU4Rec:
     @property
     def settings(self) -> dict[str, Setting]:
         """The hyper-parameters."""
-        return settings_of(self, leave_out=("exclude_seen", "device"))
+        return settings_of(self, leave_out=("exclude_seen", "device", "trained"))
 
     def prequential_ranks(
         self,
@@ -88,9 +95,17 @@ class GRU4Rec:
         """
         device = pick_device(self.device)
         catalogue = Catalogue(train, n_items)
-        network = _Network(self._fit(catalogue, train, device), catalogue.known)
+        same = replace(self, skip_recent=0, exclude_seen=False)
+        cornac = self.trained.get(
+            train, (same, n_items), lambda: self._fit(catalogue, train, device)
+        )
+        network = _Network(cornac, catalogue.known)
         scorer = StreamScorer(
-            network.queries, network.vectors(catalogue), catalogue, exclude_seen=self.exclude_seen
+            network.queries,
+            network.vectors(catalogue),
+            catalogue,
+            exclude_seen=self.exclude_seen,
+            skip_recent=self.skip_recent,
         )
         return scorer.ranks(train, stream, scored, lists)
 

@@ -19,7 +19,7 @@ weights.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -44,6 +44,7 @@ from worker.evaluation.baselines.neural.model import (
 )
 from worker.evaluation.baselines.neural.scoring import StreamScorer
 from worker.evaluation.baselines.neural.seeding import seeded
+from worker.evaluation.baselines.prefixes import LastResult
 from worker.evaluation.top_lists import TopLists
 from worker.model.serving import pick_device
 from worker.training.sampled_softmax import ItemSampler
@@ -201,8 +202,12 @@ class MetaLearned:
     seed: int = 0
     device: str = "auto"
     """auto, cpu or cuda."""
+    skip_recent: int = 0
+    """Items of the user's last that many events go to the end of the order."""
     exclude_seen: bool = False
     """See `replay`."""
+    trained: LastResult[MetaModel] = field(default_factory=LastResult, repr=False, compare=False)
+    """Shared by candidates that differ in the order alone."""
 
     def __post_init__(self) -> None:
         if self.variant not in VARIANTS:
@@ -216,7 +221,7 @@ class MetaLearned:
     @property
     def settings(self) -> dict[str, Setting]:
         """The hyper-parameters."""
-        return settings_of(self, leave_out=("variant", "exclude_seen", "device"))
+        return settings_of(self, leave_out=("variant", "exclude_seen", "device", "trained"))
 
     def prequential_ranks(
         self,
@@ -229,17 +234,25 @@ class MetaLearned:
         """See `StreamRecommender.prequential_ranks`."""
         device = pick_device(self.device)
         catalogue = Catalogue(train, n_items)
-        with seeded(self.seed):
-            model = self._model(catalogue).to(device)
-            Fitter(model, catalogue, train, self._fit_settings(), device).fit()
+        same = replace(self, skip_recent=0, exclude_seen=False)
+        model = self.trained.get(
+            train, (same, n_items), lambda: self._fit(catalogue, train, device)
+        )
         scorer = StreamScorer(
-            model.eval().queries,
+            model.queries,
             model.items.catalogue(catalogue),
             catalogue,
             repeat=model.repeat.item(),
             exclude_seen=self.exclude_seen,
+            skip_recent=self.skip_recent,
         )
         return scorer.ranks(train, stream, scored, lists)
+
+    def _fit(self, catalogue: Catalogue, train: EventLog, device: torch.device) -> MetaModel:
+        with seeded(self.seed):
+            model = self._model(catalogue).to(device)
+            Fitter(model, catalogue, train, self._fit_settings(), device).fit()
+        return model.eval()
 
     def _model(self, catalogue: Catalogue) -> MetaModel:
         reptile = self.variant == "reptile"
