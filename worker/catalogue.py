@@ -11,7 +11,11 @@ from torch import Tensor
 
 from schemas.catalog import CatalogItem, item_text
 from worker.metrics import CatalogueChange
-from worker.model.interface import NO_ITEM, AdaptationModel
+from worker.model.interface import AdaptationModel
+from worker.rows import NO_ITEM
+
+_NO_TEXT_YET = "\x00"
+"""Differs from every item's text."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,20 @@ class Catalogue:
     def on_removal(self, callback: Callable[[int], None]) -> None:
         """Have a function called with the row of each item that is removed from now on."""
         self._removal_callbacks.append(callback)
+
+    def reserve(self, item_id: str) -> int:
+        """Return the row that an item has or will have, once the catalogue holds it.
+
+        Until then it is like an item that was removed: not found by `row`, not recommended.
+        """
+        row = self._rows.get(item_id, self._removed.get(item_id, NO_ITEM))
+        if row == NO_ITEM:
+            row = self._removed[item_id] = len(self.item_ids)
+            self.item_ids.append(item_id)
+            self._texts.append(_NO_TEXT_YET)
+            self._grow(len(self.item_ids))
+            self.revision += 1
+        return row
 
     def row(self, item_id: str | None) -> int:
         """Return the row of an item, `NO_ITEM` if the catalogue does not hold it."""

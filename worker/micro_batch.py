@@ -20,7 +20,7 @@ from typing import Protocol
 
 from confluent_kafka import Message
 
-from worker.item_memory.learning import ItemLearning
+from worker.item_sharing.learning import ItemLearning
 from worker.metrics import Outcome, Stage, WorkerMetrics
 from worker.outputs import RecommendationWriter, dead_letter_record
 from worker.pipeline import Answers, Pipeline

@@ -17,8 +17,8 @@ from schemas.recommendations import (
     RecommendedItem,
 )
 from worker.catalogue import Catalogue
-from worker.model.interface import NO_ITEM
 from worker.pipeline import Answers
+from worker.rows import NO_ITEM
 from worker.stages.decode import DeadLetter, position, record_time
 from worker.stages.publish import OutgoingRecord
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from schemas.settings import WorkerSettings
 from worker.catalogue import Catalogue
-from worker.item_memory.learning import ItemLearning, OwnTransitions
+from worker.item_memory.memory import ItemMemory
+from worker.item_sharing.learning import ItemLearning, OwnTransitions
 from worker.metrics import NoStep, Stage, WorkerMetrics
 from worker.model.interface import AdaptationModel
 from worker.prequential import LivePrequential
@@ -17,7 +18,7 @@ from worker.stages.adapt import Adapted, Steps, adapt
 from worker.stages.decode import EventColumns
 from worker.stages.encode import encode_targets
 from worker.stages.fold import FoldedBatch, fold
-from worker.stages.rank import Ranked, rank
+from worker.stages.rank import MemoryStep, Ranked, rank
 from worker.state.arena import ResidentUser, UserArena
 
 
@@ -64,7 +65,9 @@ class Pipeline:
         self._metrics = metrics
         self._top_k = settings.top_k
         self._item_learning = item_learning
-        self._prequential = LivePrequential(model, catalogue, arena, metrics, settings.top_k)
+        self._prequential = LivePrequential(
+            model, catalogue, arena, metrics, settings.top_k, memory=self._memory
+        )
 
     def process(self, events: EventColumns) -> Answers:
         """Apply the events in order and return an answer to each that was applied."""
@@ -79,17 +82,32 @@ class Pipeline:
             steps = Steps(batch.slots, batch.rounds, batch.learns, targets, batch.types, batch.gaps)
             adapted = adapt(steps, self._arena, model)
         with metrics.time(Stage.RANK):
-            self._teach_items(own)
-            ranked = rank(adapted.queries, batch.recent_rows, catalogue, model, self._top_k)
+            memory = self._memory_step(own)
+            ranked = rank(
+                adapted.queries, batch.recent_rows, catalogue, model, self._top_k, memory=memory
+            )
             self._prequential.score(batch, ranked.rows)
         self._count(events, batch, adapted)
         return Answers(events, batch, adapted, ranked)
 
-    def _teach_items(self, own: OwnTransitions | None) -> None:
-        """Teach the item memory what the micro-batch shows, ahead of ranking with it."""
-        if self._item_learning is not None and own is not None and own.learns.any():
+    def _memory(self) -> MemoryStep | None:
+        """Return the memory to rank with, taught nothing."""
+        learning = self._item_learning
+        if learning is None or not isinstance(learning.learner, ItemMemory):
+            return None
+        return MemoryStep(learning.learner)
+
+    def _memory_step(self, own: OwnTransitions | None) -> MemoryStep | None:
+        """Return the memory to rank with; one that only learns is taught here and now."""
+        if self._item_learning is None or own is None:
+            return None
+        learner = self._item_learning.learner
+        if isinstance(learner, ItemMemory):
+            return MemoryStep(learner, own)
+        if own.learns.any():
             new = own.chosen()
-            self._item_learning.learner.learn(new.items, new.before, new.types, new.times)
+            learner.learn(new.items, new.before, new.types, new.times)
+        return None
 
     def _count(self, events: EventColumns, batch: FoldedBatch, adapted: Adapted) -> None:
         metrics = self._metrics

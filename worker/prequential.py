@@ -8,6 +8,8 @@ from that state: it is the one published, but for changes of the catalogue since
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
@@ -15,9 +17,10 @@ from torch import Tensor
 from worker.catalogue import Catalogue
 from worker.events_seen import EVENTS_SEEN_LABELS, events_seen_bucket
 from worker.metrics import WorkerMetrics
-from worker.model.interface import NO_ITEM, AdaptationModel
+from worker.model.interface import AdaptationModel
+from worker.rows import NO_ITEM
 from worker.stages.fold import NONE_BEFORE, FoldedBatch, pad_rows
-from worker.stages.rank import rank
+from worker.stages.rank import MemoryStep, rank
 from worker.state.arena import UserArena
 
 
@@ -30,6 +33,7 @@ class LivePrequential:
         arena: remembers what was last published for whom.
         metrics: where the score is kept.
         top_k: length of a list.
+        memory: gives the item memory that lists are ranked with, as it is now.
     """
 
     def __init__(
@@ -39,6 +43,8 @@ class LivePrequential:
         arena: UserArena,
         metrics: WorkerMetrics,
         top_k: int,
+        *,
+        memory: Callable[[], MemoryStep | None] = lambda: None,
     ) -> None:
         self._model = model
         self._catalogue = catalogue
@@ -46,7 +52,8 @@ class LivePrequential:
         self._metrics = metrics
         self._top_k = top_k
         self._start_list: NDArray[np.int64] = np.full(top_k, NO_ITEM)
-        self._start_revision = -1
+        self._start_revision = (-1, -1)
+        self._memory = memory
 
     def recall_lists(self, batch: FoldedBatch) -> None:
         """Rank again for users of the batch whose last list is not known.
@@ -82,14 +89,18 @@ class LivePrequential:
         return lists
 
     def _list_without_events(self) -> NDArray[np.int64]:
-        if self._start_revision != self._catalogue.revision:
+        memory = self._memory()
+        revision = (self._catalogue.revision, 0 if memory is None else memory.memory.revision)
+        if self._start_revision != revision:
             query = self._model.queries(self._model.start(1))
             self._start_list = self._rank(query, pad_rows([[]], 1))[0]
-            self._start_revision = self._catalogue.revision
+            self._start_revision = revision
         return self._start_list
 
     def _rank(self, queries: Tensor, recent: NDArray[np.int64]) -> NDArray[np.int64]:
-        return rank(queries, recent, self._catalogue, self._model, self._top_k).rows
+        return rank(
+            queries, recent, self._catalogue, self._model, self._top_k, memory=self._memory()
+        ).rows
 
     def _remember(self, slots: NDArray[np.int64], rows: NDArray[np.int64]) -> None:
         self._arena.published_rows[slots] = rows

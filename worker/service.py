@@ -13,8 +13,8 @@ from schemas.topics import Topic
 from worker.catalogue import Catalogue
 from worker.catalogue_follower import CatalogueFollower
 from worker.clients import make_consumer, make_producer, make_reader
-from worker.item_memory.interface import MemorySource
-from worker.item_memory.sharing import SharedMemory, share
+from worker.item_sharing.interface import MemorySource
+from worker.item_sharing.sharing import SharedMemory, share
 from worker.kafka_connection import connect
 from worker.metrics import Rebalance, Stage, WorkerMetrics
 from worker.metrics_endpoint import serve_metrics

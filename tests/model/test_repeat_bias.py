@@ -3,8 +3,8 @@
 import torch
 
 from worker.model.config import ModelConfig
-from worker.model.interface import NO_ITEM
 from worker.model.repeat_bias import RepeatBias
+from worker.rows import NO_ITEM
 from worker.training.repeat_fit import fit_repeat_bias, repeat_cases
 
 

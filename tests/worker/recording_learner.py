@@ -5,8 +5,9 @@ from typing import NamedTuple
 import numpy as np
 
 from worker.catalogue import Catalogue
-from worker.item_memory.interface import NOTHING_KNOWN, WINDOW, MemorySource
-from worker.model.interface import NO_ITEM
+from worker.item_memory.config import WINDOW
+from worker.item_sharing.interface import NOTHING_KNOWN, MemorySource
+from worker.rows import NO_ITEM
 
 
 class Lesson(NamedTuple):

@@ -10,7 +10,7 @@ from fake_model import FakeModel
 
 from schemas.settings import Settings
 from schemas.topics import TOPIC_SPECS, Topic
-from worker.item_memory.interface import MemorySource
+from worker.item_sharing.interface import MemorySource
 from worker.kafka_admin import consumer_lag, create_topics, partition_count
 from worker.service import WorkerService
 

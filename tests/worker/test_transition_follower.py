@@ -11,7 +11,7 @@ from worker_parts import Worker
 from schemas.codec import encode_transitions
 from schemas.topics import Topic
 from worker.clients import make_reader
-from worker.item_memory.sharing import share
+from worker.item_sharing.sharing import share
 from worker.micro_batch import wall_clock_ms
 from worker.restore.take_over import TakeOver
 

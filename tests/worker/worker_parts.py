@@ -14,9 +14,9 @@ from schemas.recommendations import Recommendation
 from schemas.settings import WorkerSettings
 from schemas.user_state import UserState
 from worker.catalogue import Catalogue, ItemChange
-from worker.item_memory.interface import MemorySource
-from worker.item_memory.learning import ItemLearning
-from worker.item_memory.log import TransitionLog
+from worker.item_sharing.interface import MemorySource
+from worker.item_sharing.learning import ItemLearning
+from worker.item_sharing.log import TransitionLog
 from worker.metrics import WorkerMetrics
 from worker.micro_batch import BatchProcessor
 from worker.model.interface import AdaptationModel

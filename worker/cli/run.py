@@ -74,6 +74,7 @@ def run_worker(
 
     import torch
 
+    from worker.item_sharing.of_bundle import memory_source
     from worker.model.serving import ServingModel
     from worker.service import WorkerService
 
@@ -83,7 +84,7 @@ def run_worker(
         settings.worker.bundle, settings.worker.device, threads=settings.worker.threads
     )
     _LOG.info("model %s on %s", model.version, model.device)
-    service = WorkerService(settings, model)
+    service = WorkerService(settings, model, item_memory=memory_source(model))
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         service.stop()

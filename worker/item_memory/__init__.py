@@ -1,1 +1,1 @@
-"""What the stream teaches about items: learned by every worker, shared by all."""
+"""What the stream teaches about items: who follows whom, what is trending."""

@@ -9,6 +9,9 @@ import msgspec
 Size = Annotated[int, msgspec.Meta(ge=1)]
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
 
+WINDOW = 5
+"""Most items before an item that it is paired with."""
+
 
 class MemoryConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Sizes and time constants of an item memory."""

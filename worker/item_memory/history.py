@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.model.interface import NO_ITEM
+from worker.rows import NO_ITEM
 
 
 def previous_items(

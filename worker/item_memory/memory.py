@@ -106,6 +106,8 @@ class ItemMemory:
         self._trending = np.full(max(1, config.trending), -1, np.int32)
         self._since_refresh = 0
         self._clock = 0
+        self.revision = 0
+        """Goes up whenever the trending items are determined anew."""
 
     @property
     def rows(self) -> int:
@@ -160,6 +162,7 @@ class ItemMemory:
     def refresh(self) -> None:
         """Determine the trending items anew."""
         self._since_refresh = 0
+        self.revision += 1
         k = min(self.config.trending, self.rows)
         if k == 0:
             return
@@ -171,6 +174,19 @@ class ItemMemory:
         best = best[values[best] > 0]
         self._trending[:] = -1
         self._trending[: len(best)] = best
+
+    def forget_row(self, row: int) -> None:
+        """Forget an item that the catalogue dropped; others keep it among their neighbours.
+
+        There it does no harm, since it may not be recommended; weaker than what is still acted on,
+        it is the next to give way.
+        """
+        if row >= self.rows:
+            return
+        arrays = self._arrays
+        arrays.followers.size[row] = arrays.predecessors.size[row] = 0
+        for number in (arrays.followers_total, arrays.visits, arrays.trend):
+            number.values[row] = 0.0
 
     def learn_and_collect(
         self, events: Occurrences, dense: NDArray[np.int32], *, collect_first: bool = False

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.data import EventLog
+from worker.item_memory.config import WINDOW
 from worker.item_memory.history import previous_items
-from worker.item_memory.interface import WINDOW
 from worker.item_memory.memory import Occurrences
 
 

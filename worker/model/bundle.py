@@ -54,7 +54,7 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
     train_events: int
     train_users: int
-    settings: dict[str, float | int | str]
+    settings: dict[str, bool | float | int | str]
     """Training settings, as used."""
 
 

@@ -13,8 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-NO_ITEM = -1
-"""Row of no item: the catalogue does not hold it, or the event tells nothing of it."""
+from worker.model.mixing import Scored
 
 
 @dataclass(frozen=True)
@@ -88,6 +87,9 @@ class AdaptationModel(Protocol):
             scores: (n, items).
             recent: columns of the users' latest items, newest first, (n, r); −1 pads.
         """
+
+    def mix(self, scored: Scored) -> Tensor:
+        """Return scores with the item memory mixed in, (n, items); see `worker.model.mixing`."""
 
     def queries(self, users: UserArrays) -> Tensor:
         """Return the queries of users, (n, dim): an item's score is its inner product with one."""

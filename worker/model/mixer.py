@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from worker.item_memory.kernels import CONTEXT, FEATURES
 from worker.item_memory.memory import Candidates
-from worker.model.interface import NO_ITEM
+from worker.rows import NO_ITEM
 
 _DENSE_FEATURES = 2
 """The inner product against the reference, and the similarity to the latest item."""

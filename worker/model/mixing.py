@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from worker.item_memory.memory import Candidates, ItemMemory, Occurrences
-from worker.model.interface import NO_ITEM
 from worker.model.mixer import Mixer, Pairs, pairs_of
+from worker.rows import NO_ITEM
 
 EVENTS_AT_ONCE = 2048
 

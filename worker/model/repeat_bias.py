@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from worker.model.config import ModelConfig
-from worker.model.interface import NO_ITEM
+from worker.rows import NO_ITEM
 
 
 class RepeatBias(nn.Module):

@@ -14,7 +14,8 @@ from schemas.errors import DecodeError
 from schemas.user_state import UserState
 from worker.catalogue import Catalogue
 from worker.metrics import RestoredState
-from worker.model.interface import NO_ITEM, AdaptationModel
+from worker.model.interface import AdaptationModel
+from worker.rows import NO_ITEM
 from worker.stages.adapt import Steps, adapt
 from worker.stages.encode import encode_targets
 from worker.stages.fold import gap_seconds

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from worker.catalogue import Catalogue
-from worker.model.interface import NO_ITEM, AdaptationModel
+from worker.model.interface import AdaptationModel
+from worker.rows import NO_ITEM
 
 
 def encode_targets(

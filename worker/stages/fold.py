@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from schemas.clickstream import EVENT_TYPE_INDEX, SUPPORT_TYPES, EventType
 from schemas.user_state import SupportEvent
 from worker.metrics import NoStep, Outcome
-from worker.model.interface import NO_ITEM
+from worker.rows import NO_ITEM
 from worker.stages.decode import EventColumns
 from worker.state.arena import NEVER, ResidentUser, UserArena
 from worker.state.evidence import (

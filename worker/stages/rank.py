@@ -13,7 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from worker.catalogue import Catalogue
-from worker.model.interface import NO_ITEM, AdaptationModel
+from worker.item_memory.config import WINDOW
+from worker.item_memory.memory import ItemMemory, Occurrences
+from worker.item_sharing.learning import OwnTransitions
+from worker.model.interface import AdaptationModel
+from worker.model.mixing import score
+from worker.rows import NO_ITEM
 
 _CHUNK_ELEMENTS = 1 << 24
 """Elements of the largest intermediate array: 64 MiB of float32."""
@@ -31,12 +36,42 @@ class Ranked:
     """Row of the most similar of the user's recent items, (n, k), or `NO_ITEM`."""
 
 
+@dataclass(frozen=True)
+class MemoryStep:
+    """An item memory to rank with, and what it is to learn on the way."""
+
+    memory: ItemMemory
+    own: OwnTransitions | None = None
+    """Of the events whose users are ranked, n; each is learned before its own user is ranked and
+    after the users before it are: a list never knows the events that come after it. None teaches
+    nothing."""
+
+    def events(self, recent_rows: NDArray[np.int64]) -> Occurrences:
+        """Return what the memory goes through, all users wanted.
+
+        Args:
+            recent_rows: rows of the users' recent items, newest first, (n, r).
+        """
+        n = len(recent_rows)
+        recent = recent_rows[:, : self.memory.config.recent].astype(np.int32)
+        wanted = np.ones(n, np.bool_)
+        if self.own is None:
+            nothing = np.zeros(n, np.int32)
+            before = np.full((n, WINDOW), NO_ITEM, np.int32)
+            never = np.zeros(n, np.bool_)
+            return Occurrences(nothing, before, nothing.astype(np.int64), never, recent, wanted)
+        new = self.own.transitions
+        return Occurrences(new.items, new.before, new.times, self.own.learns, recent, wanted)
+
+
 def rank(
     queries: Tensor,
     recent_rows: NDArray[np.int64],
     catalogue: Catalogue,
     model: AdaptationModel,
     k: int,
+    *,
+    memory: MemoryStep | None = None,
 ) -> Ranked:
     """Rank the available items for users' queries.
 
@@ -46,7 +81,9 @@ def rank(
         catalogue: the items.
         model: shifts the scores of recent items.
         k: length of the lists.
+        memory: to be mixed in; None ranks by the queries and the shift of recent items alone.
     """
+    events = None if memory is None else memory.events(recent_rows)
     widest = max(len(catalogue.vectors), recent_rows.shape[1] * queries.shape[1])
     chunk = max(1, _CHUNK_ELEMENTS // widest)
     parts = []
@@ -54,9 +91,10 @@ def rank(
         for start in range(0, len(queries), chunk):
             part = slice(start, start + chunk)
             recent = torch.from_numpy(recent_rows[part]).to(queries.device)
-            scores = queries[part] @ catalogue.vectors.T
-            if len(catalogue.vectors):
-                model.shift_repeats(scores, recent)
+            if memory is None or events is None:
+                scores = _shifted(queries[part], recent, catalogue, model)
+            else:
+                scores = _mixed(queries[part], events.part(part), catalogue, model, memory.memory)
             best, rows = top_items(scores, catalogue.unavailable, k)
             reasons = _most_similar(rows, recent, catalogue.vectors)
             parts.append((rows.cpu().numpy(), best.cpu().numpy(), reasons.cpu().numpy()))
@@ -65,6 +103,26 @@ def rank(
         return Ranked(empty, empty.astype(np.float32), empty)
     rows_, scores_, reasons_ = (np.concatenate(columns) for columns in zip(*parts, strict=True))
     return Ranked(rows_, scores_, reasons_)
+
+
+def _shifted(
+    queries: Tensor, recent: Tensor, catalogue: Catalogue, model: AdaptationModel
+) -> Tensor:
+    scores = queries @ catalogue.vectors.T
+    if len(catalogue.vectors):
+        model.shift_repeats(scores, recent)
+    return scores
+
+
+def _mixed(
+    queries: Tensor,
+    events: Occurrences,
+    catalogue: Catalogue,
+    model: AdaptationModel,
+    memory: ItemMemory,
+) -> Tensor:
+    scored = score(queries, catalogue.vectors, memory, events, unavailable=catalogue.unavailable)
+    return model.mix(scored)
 
 
 def top_items(scores: Tensor, unavailable: Tensor | None, k: int) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from schemas.user_state import SupportEvent
-from worker.model.interface import NO_ITEM, AdaptationModel, UserArrays
+from worker.model.interface import AdaptationModel, UserArrays
+from worker.rows import NO_ITEM
 from worker.state.evidence import is_evidence
 
 _ScalarT = TypeVar("_ScalarT", bound=np.generic)

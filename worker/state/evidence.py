@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.clickstream import SUPPORT_TYPES, EventType
-from worker.model.interface import NO_ITEM
+from worker.rows import NO_ITEM
 
 QUERY_CHARACTERS = 512
 """Characters of a search query that are used: more than a text encoder's token limit holds, and a

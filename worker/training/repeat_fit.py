@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from worker.model.interface import NO_ITEM
 from worker.model.repeat_bias import RepeatBias
+from worker.rows import NO_ITEM
 
 _RIDGE = 1e-2
 """Pull towards no shift, in nats per event and unit of shift squared, over the event count.

@@ -18,10 +18,10 @@ from schemas.settings import TrainingSettings
 from worker.data import EventLog
 from worker.item_memory.memory import ItemMemory
 from worker.model.config import ModelConfig
-from worker.model.interface import NO_ITEM
 from worker.model.meta_model import MetaRecommender
 from worker.ranking import target_ranks
 from worker.ranking_quality import Quality, quality
+from worker.rows import NO_ITEM
 from worker.training.memory_stage import MemoryStage, memory_config
 from worker.training.repeat_fit import fit_repeat_bias, repeat_cases
 from worker.training.sampled_softmax import Items, ItemSampler, sampled_softmax_loss

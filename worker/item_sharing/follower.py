@@ -7,8 +7,8 @@ import threading
 import time
 from collections.abc import Collection, Iterable
 
-from worker.item_memory.learning import ItemLearning
-from worker.item_memory.log import TransitionLog
+from worker.item_sharing.learning import ItemLearning
+from worker.item_sharing.log import TransitionLog
 from worker.metrics import TransitionSource, WorkerMetrics
 from worker.topic_reader import PartitionReader
 

@@ -11,7 +11,7 @@ from schemas.item_transitions import (
     ItemTransition,
     ItemTransitions,
 )
-from worker.item_memory.records import record_key
+from worker.item_sharing.records import record_key
 from worker.stages.publish import OutgoingRecord
 from worker.state.arena import NO_OFFSET
 

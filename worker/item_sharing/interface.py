@@ -16,9 +16,6 @@ from numpy.typing import NDArray
 
 from worker.catalogue import Catalogue
 
-WINDOW = 5
-"""Most items before an item that a transition names."""
-
 NOTHING_KNOWN = -1
 """`MemorySource.since_ms` of a memory that begins empty."""
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from schemas.settings import Settings
 from schemas.topics import Topic
 from worker.catalogue import Catalogue
-from worker.item_memory.follower import TransitionFollower
-from worker.item_memory.interface import MemorySource
-from worker.item_memory.learning import ItemLearning
-from worker.item_memory.log import TransitionLog
+from worker.item_sharing.follower import TransitionFollower
+from worker.item_sharing.interface import MemorySource
+from worker.item_sharing.learning import ItemLearning
+from worker.item_sharing.log import TransitionLog
 from worker.metrics import WorkerMetrics
 from worker.topic_reader import PartitionReader
 

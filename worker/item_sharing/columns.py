@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from schemas.clickstream import EVENT_TYPE_INDEX
 from schemas.item_transitions import ItemTransition
 from worker.catalogue import Catalogue
-from worker.item_memory.interface import WINDOW
+from worker.item_memory.config import WINDOW
 from worker.metrics import TransitionDrop
-from worker.model.interface import NO_ITEM
+from worker.rows import NO_ITEM
 from worker.stages.decode import EventColumns
 from worker.stages.fold import FoldedBatch
 

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from schemas.item_transitions import ItemTransition
 from worker.catalogue import Catalogue
-from worker.item_memory.columns import Eligible, Transitions, of_batch, of_events
-from worker.item_memory.interface import MemorySource, TransitionLearner
-from worker.item_memory.log import TransitionLog
-from worker.item_memory.records import Unusable, read_record
+from worker.item_sharing.columns import Eligible, Transitions, of_batch, of_events
+from worker.item_sharing.interface import MemorySource, TransitionLearner
+from worker.item_sharing.log import TransitionLog
+from worker.item_sharing.records import Unusable, read_record
 from worker.metrics import TransitionDrop, TransitionRecord, TransitionSource, WorkerMetrics
-from worker.model.interface import NO_ITEM
+from worker.rows import NO_ITEM
 from worker.stages.decode import NO_TIMESTAMP, EventColumns, record_time
 from worker.stages.fold import FoldedBatch
 from worker.stages.publish import OutgoingRecord
