@@ -68,19 +68,26 @@ def from_arrays(
         size = arrays[f"{name}.size"].astype(np.int32)
         if len(size) != len(rows) or size.max(initial=0) > config.neighbours:
             raise ValueError(f"{name}: rows or sizes do not fit the configuration")
-        items = arrays[f"{name}.items"].astype(np.int64)
-        in_range = not len(items) or 0 <= items.min() <= items.max() < len(rows)
-        if len(items) != size.sum() or not in_range:
+        items = _column(arrays, f"{name}.items", int(size.sum())).astype(np.int64)
+        if len(items) and not 0 <= items.min() <= items.max() < len(rows):
             raise ValueError(f"{name}: items do not fit the rows")
         at = np.repeat(rows, size)
         slot = np.arange(len(items)) - np.repeat(np.cumsum(size) - size, size)
         side.size[rows] = size
         side.items[at, slot] = rows[items]
-        side.weights[at, slot] = arrays[f"{name}.weights"]
-        side.times[at, slot] = arrays[f"{name}.times"]
+        side.weights[at, slot] = _column(arrays, f"{name}.weights", len(items))
+        side.times[at, slot] = _column(arrays, f"{name}.times", len(items))
     for name in _NUMBERS:
         number: Faded = getattr(memory.arrays, name)
-        number.values[rows] = arrays[f"{name}.values"]
-        number.times[rows] = arrays[f"{name}.times"]
+        number.values[rows] = _column(arrays, f"{name}.values", len(rows))
+        number.times[rows] = _column(arrays, f"{name}.times", len(rows))
     memory.start_clock()
     return memory
+
+
+def _column(arrays: Mapping[str, Array], name: str, length: int) -> Array:
+    # Without this an array of one entry would be taken for all of them.
+    column = arrays[name]
+    if column.shape != (length,):
+        raise ValueError(f"{name} has the shape {column.shape}, not ({length},)")
+    return column
