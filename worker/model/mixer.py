@@ -74,8 +74,9 @@ def pairs_of(
     numbers = torch.cat(
         [
             torch.from_numpy(candidates.features).to(device),
-            # An item that may not be recommended has −∞: it must not become NaN on the way.
-            (dense - reference[users]).clamp(min=-50.0).unsqueeze(1),
+            # An item that may not be recommended has −∞, and so has the reference if none may: it
+            # must not become NaN on the way.
+            (dense - reference[users]).nan_to_num(nan=-50.0).clamp(min=-50.0).unsqueeze(1),
             similarity.unsqueeze(1),
         ],
         dim=1,
