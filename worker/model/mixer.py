@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from worker.item_memory.kernels import CONTEXT, FEATURES
 from worker.item_memory.memory import Candidates
-from worker.rows import NO_ITEM
+from worker.model.similarity import similarity_to_latest
 
 _DENSE_FEATURES = 2
 """The inner product against the reference, and the similarity to the latest item."""
@@ -67,10 +67,7 @@ def pairs_of(
     users = torch.repeat_interleave(torch.arange(len(sizes), device=device), sizes)
     items = torch.from_numpy(candidates.rows.astype(np.int64)).to(device)
     dense = scores[users, items]
-    unit = torch.nn.functional.normalize(vectors[latest.clamp(min=0)], dim=1)
-    unit = unit.masked_fill((latest == NO_ITEM).unsqueeze(1), 0.0)
-    own = vectors[items]
-    similarity = (own * unit[users]).sum(dim=1) / own.norm(dim=1).clamp(min=1e-6)
+    similarity = similarity_to_latest(vectors, items, users, latest)
     numbers = torch.cat(
         [
             torch.from_numpy(candidates.features).to(device),

@@ -13,6 +13,7 @@ from torch import Tensor
 from worker.item_memory.memory import Candidates, ItemMemory, Occurrences
 from worker.model.mixer import Mixer, Pairs, pairs_of
 from worker.rows import NO_ITEM
+from worker.topk import topk
 
 EVENTS_AT_ONCE = 2048
 
@@ -49,7 +50,7 @@ def score(
     scores = queries @ vectors.T
     if unavailable is not None:
         scores.masked_fill_(unavailable, -torch.inf)
-    best, rows = torch.topk(scores, min(memory.config.dense, scores.shape[1]), dim=1)
+    best, rows = topk(scores, min(memory.config.dense, scores.shape[1]))
     rows = rows.masked_fill(best == -torch.inf, NO_ITEM)
     dense = np.full((len(events.items), rows.shape[1]), NO_ITEM, np.int32)
     dense[events.wanted] = rows.cpu().numpy()

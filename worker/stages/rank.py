@@ -19,6 +19,7 @@ from worker.item_sharing.learning import OwnTransitions
 from worker.model.interface import AdaptationModel
 from worker.model.mixing import score
 from worker.rows import NO_ITEM
+from worker.topk import topk
 
 _CHUNK_ELEMENTS = 1 << 24
 """Elements of the largest intermediate array: 64 MiB of float32."""
@@ -140,7 +141,7 @@ def top_items(scores: Tensor, unavailable: Tensor | None, k: int) -> tuple[Tenso
     if unavailable is not None:
         scores.masked_fill_(unavailable, -torch.inf)
     # One more than asked for: it tells whether the end of the list cuts through equal scores.
-    values, rows = torch.topk(scores, min(k + 1, items), dim=1)
+    values, rows = topk(scores, min(k + 1, items))
     if items > k:
         _fill_cut_ties(scores, values, rows, k)
         values, rows = values[:, :k], rows[:, :k]
