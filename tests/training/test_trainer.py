@@ -1,11 +1,14 @@
 """Meta-training on a small world, and what validation adapts to."""
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 import torch
 
 from schemas.settings import TrainingSettings
 from worker.data import EventLog
-from worker.training.trainer import MetaTrainer
+from worker.training.trainer import MetaTrainer, TrainedModel
 
 SETTINGS = TrainingSettings(
     dim=8, rank=2, anchors=16, epochs=4, batch_users=16, negatives=64, validation_users=0.2
@@ -31,16 +34,117 @@ def texts(seed: int = 1, items: int = ITEMS + 1) -> np.ndarray:
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def trainer(log: EventLog, vectors: np.ndarray) -> MetaTrainer:
-    return MetaTrainer(SETTINGS, log, vectors, seed=3, device=torch.device("cpu"))
+def trainer(
+    log: EventLog,
+    vectors: np.ndarray,
+    settings: TrainingSettings = SETTINGS,
+    *,
+    validate: bool = True,
+) -> MetaTrainer:
+    device = torch.device("cpu")
+    return MetaTrainer(settings, log, vectors, seed=3, device=device, validate=validate)
 
 
 def test_training_learns_to_tell_the_next_item() -> None:
-    trained = trainer(walks(), texts()).train()
+    settings = SETTINGS.model_copy(update={"memory": False, "refit": False})
+    trained = trainer(walks(), texts(), settings).train()
+    assert trained.memory is None
+    assert trained.model.mixer is None
     losses = [epoch.loss for epoch in trained.epochs]
     assert losses[-1] < losses[0]
     assert trained.anchors.shape == (SETTINGS.anchors, SETTINGS.dim)
     assert trained.validation.n == 40 * 6
+
+
+@pytest.fixture(scope="module")
+def log() -> EventLog:
+    return by_time(walks())
+
+
+@pytest.fixture(scope="module")
+def with_memory(log: EventLog) -> tuple[MetaTrainer, TrainedModel]:
+    made = trainer(log, texts())
+    return made, made.train()
+
+
+def by_time(log: EventLog) -> EventLog:
+    """Return the users' walks side by side: each begins a little after the one before."""
+    step = np.arange(len(log)) % 6
+    times = 1000 * (10 * log.users.astype(np.int64) + 65 * step)
+    order = np.argsort(times, kind="stable")
+    return EventLog(
+        log.users[order], log.items[order], log.types[order], times[order], log.user_ids
+    )
+
+
+def test_the_item_memory_learns_from_all_users_and_is_mixed_in(log, with_memory) -> None:
+    made, trained = with_memory
+    assert trained.memory is not None
+    assert trained.memory.arrays.visits.values.sum() == len(log)
+    # What follows an item in these walks is the next one: the memory cannot but know it.
+    followers = trained.memory.arrays.followers
+    for item in range(ITEMS):
+        size = followers.size[item]
+        strongest = followers.items[item, followers.weights[item, :size].argmax()]
+        assert strongest == (item + 1) % ITEMS
+    # Of the held-out users a fifth is kept from the mixer's fit, and their early events are left
+    # out: then the memory was emptier than it is in serving.
+    assert 0 < trained.validation.n <= 8 * 6
+    hit_rates = [epoch.validation.hit_rate or 0.0 for epoch in trained.epochs]
+    assert (trained.validation.reciprocal_rank or 0.0) > 0.8
+    assert (trained.validation.hit_rate or 0.0) >= max(hit_rates)
+    assert made.model.mixer is not None
+    assert made.model.mixer.output.weight.abs().max() > 0
+
+
+def test_training_again_gives_the_same_model(log, with_memory) -> None:
+    _, first = with_memory
+    again = trainer(log, texts()).train()
+    for name, value in first.model.state_dict().items():
+        assert torch.equal(value, again.model.state_dict()[name]), name
+    assert again.validation == first.validation
+
+
+def test_refitting_trains_on_everybody_and_keeps_what_was_fitted_on_new_users(
+    log, with_memory
+) -> None:
+    made, first = with_memory
+    everybody = trainer(log, texts(), validate=False)
+    assert set(_training_users(everybody)) == set(range(200))
+    assert len(_training_users(made)) == 160
+    start = {name: value.clone() for name, value in everybody.model.state_dict().items()}
+    losses: list[float] = []
+    refitted = everybody.refit(first, losses.append)
+    assert len(losses) == first.best_epoch * everybody.batches_per_epoch
+    assert refitted.counts.tolist() == [*np.bincount(log.items).tolist(), 0]
+    assert refitted.counts.sum() > first.counts.sum()
+    assert refitted.memory is first.memory
+    assert refitted.validation == first.validation
+    assert refitted.epochs == first.epochs
+    assert refitted.model is everybody.model
+    state, fitted = refitted.model.state_dict(), first.model.state_dict()
+    for name, value in state.items():
+        if name.startswith(("repeat.", "mixer.")):
+            assert torch.equal(value, fitted[name]), name
+    trained = ("items.", "session.", "inner_loop.")
+    assert {name.split(".")[0] + "." for name in state} == {*trained, "repeat.", "mixer."}
+    for part in trained:
+        names = [name for name in state if name.startswith(part)]
+        assert any(not torch.equal(state[name], start[name]) for name in names)
+        assert any(not torch.equal(state[name], fitted[name]) for name in names)
+    assert refitted.anchors.shape == first.anchors.shape
+    vectors = everybody._known_vectors()
+    assert torch.equal(refitted.anchors, everybody._draw_anchors(vectors))
+
+
+def test_refitting_stops_after_the_best_epoch(log, with_memory) -> None:
+    _, first = with_memory
+    epochs = [replace(epoch, best=epoch.number <= 2) for epoch in first.epochs]
+    assert len(epochs) > 2
+    everybody = trainer(log, texts(), validate=False)
+    losses: list[float] = []
+    everybody.refit(replace(first, epochs=epochs), losses.append)
+    assert len(losses) == 2 * everybody.batches_per_epoch
 
 
 def test_an_item_unseen_in_training_is_adapted_to_through_its_own_text() -> None:
