@@ -14,17 +14,15 @@ from worker.ranking_quality import TOP
 from worker.split import split_at
 
 
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory, text_encoder_folder):
+@pytest.fixture(scope="module", params=["without memory", "with memory"])
+def shop(request, tmp_path_factory, text_encoder_folder):
     folder = tmp_path_factory.mktemp("shop")
     events, items, _ = write_files(folder)
     table = load_items(items)
-    bundle = write_drawn_bundle(folder / "bundle", text_encoder_folder)
-    return (
-        ServingModel.load(bundle, "cpu", threads=1),
-        table,
-        split_at(load_events(events, table), 0.75),
-    )
+    cut = split_at(load_events(events, table), 0.75)
+    taught = cut.train if request.param == "with memory" else None
+    bundle = write_drawn_bundle(folder / "bundle", text_encoder_folder, taught=taught)
+    return ServingModel.load(bundle, "cpu", threads=1), table, cut
 
 
 @pytest.mark.parametrize("exclude_seen", [False, True])
