@@ -28,6 +28,9 @@ _TREND_EVENTS = 20_000
 _WARM_UP = 0.4
 """The mixer is not fitted on the first events, while the memory is emptier than in serving."""
 
+_MOST_CASES = 40_000
+"""Events that the mixer is fitted on, at most: about 30 kB each are held."""
+
 
 @dataclass(frozen=True)
 class MemoryStage:
@@ -51,7 +54,7 @@ class MemoryStage:
         """
         config, mixer = self.model.config.memory, self.model.mixer
         assert config is not None and mixer is not None  # the caller asks for a memory
-        wanted = self._wanted()
+        wanted = self._wanted(rng)
         events = occurrences(self.log, wanted, config.recent)
         memory = ItemMemory(config, len(self.vectors))
         queries = self._queries(wanted)
@@ -61,25 +64,40 @@ class MemoryStage:
         wanted[np.flatnonzero(wanted)[np.setdiff1d(np.arange(len(users)), unseen)]] = False
         return memory, self._quality(wanted, queries[unseen])
 
-    def _wanted(self) -> NDArray[np.bool_]:
-        late = self.log.times >= np.quantile(self.log.times, _WARM_UP)
-        first = occurrence(self.log.users) < SCORED_EVENTS
-        wanted: NDArray[np.bool_] = self.held_out & first & late
-        # A log so small that nothing is left is better fitted on early events than not at all.
-        return wanted if wanted.any() else self.held_out & first
+    def _wanted(self, rng: np.random.Generator) -> NDArray[np.bool_]:
+        """Return which events to fit on, (len(log),)."""
+        first = self._first_events()
+        wanted: NDArray[np.bool_] = first & (
+            self.log.times >= np.quantile(self.log.times, _WARM_UP)
+        )
+        if not wanted.any():
+            # A log so small that nothing is left is better fitted on early events than not at all.
+            return first
+        if wanted.sum() > _MOST_CASES:
+            users, counts = np.unique(self.log.users[wanted], return_counts=True)
+            order = rng.permutation(len(users))
+            fits = np.cumsum(counts[order]) <= _MOST_CASES
+            wanted &= np.isin(self.log.users, users[order[fits]])
+        return wanted
+
+    def _first_events(self) -> NDArray[np.bool_]:
+        # A user is cold only at first, and the mixer is for that.
+        first: NDArray[np.bool_] = self.held_out & (occurrence(self.log.users) < SCORED_EVENTS)
+        return first
 
     @torch.no_grad()
     def _queries(self, wanted: NDArray[np.bool_]) -> Tensor:
         """Return the query before each wanted event, in order, (m, d)."""
-        log = self.log.where(self.held_out)
+        first = self._first_events()
+        log = self.log.where(first)
         queries = torch.empty(len(log), self.vectors.shape[1], device=self.device)
-        for cpu_batch, rows in UserStreams(log, longest=max(1, len(log))).batches_with_rows(256):
+        for cpu_batch, rows in UserStreams(log, longest=SCORED_EVENTS).batches_with_rows(256):
             batch = cpu_batch.to(self.device)
             found = self.model.unroll(
                 self.vectors[batch.items], batch.types, batch.gaps, self.anchors
             )
             queries[torch.from_numpy(rows).to(self.device)] = found[batch.mask]
-        return queries[torch.from_numpy(wanted[self.held_out]).to(self.device)]
+        return queries[torch.from_numpy(wanted[first]).to(self.device)]
 
     @torch.no_grad()
     def _quality(self, wanted: NDArray[np.bool_], queries: Tensor) -> Quality:
