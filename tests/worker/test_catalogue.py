@@ -1,6 +1,7 @@
 """Items come, change, go and come back; only texts that changed are encoded again."""
 
 import msgspec
+import numpy as np
 import torch
 from confluent_kafka import Message
 from fake_model import FakeModel
@@ -8,6 +9,7 @@ from worker_parts import Worker, event, item
 
 from worker.catalogue import Catalogue, ItemChange
 from worker.metrics import CatalogueChange
+from worker.rows import NO_ITEM
 from worker.stages.rank import rank
 
 
@@ -91,6 +93,49 @@ def test_the_revision_goes_up_only_with_what_can_change_a_ranking():
         catalogue.apply(changes)
         revisions.append(catalogue.revision)
     assert revisions == [0, 1, 1, 2, 2]
+
+
+def test_a_reserved_row_waits_for_its_item():
+    catalogue, model = Catalogue(FakeModel(), capacity=1), FakeModel()
+    catalogue.apply([change(0)])
+    row = catalogue.reserve("i7")
+    assert row == 1 == catalogue.reserve("i7")
+    assert catalogue.reserve("i0") == 0
+    assert catalogue.item_ids == ["i0", "i7"]
+    assert len(catalogue) == catalogue.available_count == 1
+    assert catalogue.row("i7") == NO_ITEM
+    assert list(catalogue.removed_rows) == [row]
+    assert catalogue.unavailable.tolist() == [False, True]
+    ranked = rank(torch.ones(1, model.dim), np.full((1, 1), NO_ITEM), catalogue, model, 3)
+    assert ranked.rows.tolist() == [[0, NO_ITEM, NO_ITEM]]
+    assert catalogue.apply([ItemChange("i7", None)]) == {CatalogueChange.UNCHANGED: 1}
+    assert catalogue.apply([change(7), change(8)]) == {CatalogueChange.ADDED: 2}
+    assert (catalogue.row("i7"), catalogue.row("i8")) == (row, 2)
+    assert catalogue.unavailable is None
+    assert list(catalogue.removed_rows) == []
+    torch.testing.assert_close(
+        catalogue.vectors[row], model.item_vectors(["i7"], ["thing number 7"])[0]
+    )
+
+
+def test_a_reserved_item_may_come_unavailable_or_without_a_text():
+    catalogue, model = Catalogue(FakeModel()), FakeModel()
+    row = catalogue.reserve("i3")
+    catalogue.apply([change(3, title="", available=False)])
+    assert catalogue.row("i3") == row
+    assert catalogue.unavailable.tolist() == [True]
+    torch.testing.assert_close(catalogue.vectors[row], model.item_vectors(["i3"], [""])[0])
+
+
+def test_a_removed_item_keeps_the_row_that_is_reserved_for_it():
+    catalogue = Catalogue(FakeModel())
+    catalogue.apply([change(0), change(1)])
+    catalogue.apply([ItemChange("i0", None)])
+    revision = catalogue.revision
+    assert catalogue.reserve("i0") == 0
+    assert catalogue.revision == revision
+    assert catalogue.reserve("i9") == 2
+    assert catalogue.revision == revision + 1
 
 
 def test_an_item_that_is_gone_does_not_spoil_lists_and_reasons_of_those_who_liked_it():
