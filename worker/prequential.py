@@ -56,10 +56,13 @@ class LivePrequential:
         self._memory = memory
 
     def recall_lists(self, batch: FoldedBatch) -> None:
-        """Rank again for users of the batch whose last list is not known.
+        """Rank for users of the batch whose last list is not known, and for those without one.
 
-        To be called after `fold` and before `adapt`, while the arrays are those before the batch.
+        To be called after `fold` and before `adapt`, while the arrays, and what the item memory
+        knows, are those before the batch.
         """
+        if (batch.events_seen == 1).any():
+            self._rank_without_events()
         if batch.unpublished:
             slots = np.array(list(batch.unpublished), np.int64)
             queries = self._model.queries(self._arena.gather(self._arena.to_device(slots)))
@@ -85,17 +88,16 @@ class LivePrequential:
         lists = self._arena.published_rows[batch.slots].astype(np.int64)
         again = batch.previous != NONE_BEFORE
         lists[again] = published[batch.previous[again]]
-        lists[batch.events_seen == 1] = self._list_without_events()
+        lists[batch.events_seen == 1] = self._start_list
         return lists
 
-    def _list_without_events(self) -> NDArray[np.int64]:
+    def _rank_without_events(self) -> None:
         memory = self._memory()
         revision = (self._catalogue.revision, 0 if memory is None else memory.memory.revision)
         if self._start_revision != revision:
             query = self._model.queries(self._model.start(1))
             self._start_list = self._rank(query, pad_rows([[]], 1))[0]
             self._start_revision = revision
-        return self._start_list
 
     def _rank(self, queries: Tensor, recent: NDArray[np.int64]) -> NDArray[np.int64]:
         return rank(

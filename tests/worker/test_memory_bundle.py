@@ -21,6 +21,7 @@ from worker.catalogue import ItemChange
 from worker.data import EventLog, ItemTable
 from worker.evaluation.adapted import AdaptedRecommender
 from worker.evaluation.top_lists import TopLists
+from worker.events_seen import EVENTS_SEEN_LABELS
 from worker.item_memory.config import MemoryConfig
 from worker.item_memory.memory import ItemMemory
 from worker.item_memory.occurrences import occurrences
@@ -279,3 +280,31 @@ def test_a_bundle_without_a_memory_opens_none(text_encoder_folder, tmp_path):
         created_at=1,
     )
     assert memory_source(ServingModel.load(tmp_path, "cpu", threads=1)) is None
+
+
+@pytest.mark.parametrize("batch", [1, 1000])
+def test_live_quality_is_of_lists_that_do_not_know_the_events_they_are_tested_on(
+    model, monkeypatch, batch
+):
+    worker = worker_of(model)
+    events = clicks(users=12)
+    memory, live = worker.item_learning.learner, worker.pipeline._prequential
+    known, rank_live = [], live._rank
+
+    def watched(queries, recent):
+        known.append(float(memory.arrays.trend.times.max()) * 1000)
+        return rank_live(queries, recent)
+
+    monkeypatch.setattr(live, "_rank", watched)
+    for first in range(0, len(events), batch):
+        part = events[first : first + batch]
+        asked = len(known)
+        worker.process(part, first_offset=first)
+        assert all(time < part[0].time for time in known[asked:])
+    # Of whom no event is known yet, the list is ranked again whenever what trends may have changed.
+    assert len(set(known)) == (1 if batch == 1000 else 4)
+    tested = sum(
+        worker.sample("innerloop_prequential_events_total", events_seen=label)
+        for label in EVENTS_SEEN_LABELS
+    )
+    assert tested == len(events)
