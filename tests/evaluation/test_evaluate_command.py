@@ -66,8 +66,8 @@ def without_times(value):
 
 
 def test_every_model_is_reported_in_order(report):
-    names = ["mine", "mine_off", "second", "second_off", "popularity", "covisitation_online"]
-    assert list(report["models"]) == names
+    of_bundles = [name + off for name in ("mine", "second") for off in ("", "_off", "_no_text")]
+    assert list(report["models"]) == [*of_bundles, "popularity", "covisitation_online"]
     for model in report["models"].values():
         assert model["overall"]["n"] == report["protocol"]["scored_events"]
         assert list(model["by_events_seen"]) == ["0", "1", "2", "3-4", "5-9", "10+"]

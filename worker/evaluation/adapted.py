@@ -39,9 +39,13 @@ class Ablation:
     memory: bool = True
     """False ranks without the item memory, even if the bundle has one."""
 
+    text: bool = True
+    """False takes their text from the items that training did not see."""
+
     def name(self, model: str) -> str:
         """Return the name in reports of what is left of a model."""
-        return model + ("" if self.inner_loop else "_off") + ("" if self.memory else "_no_memory")
+        parts = (("_off", self.inner_loop), ("_no_memory", self.memory), ("_no_text", self.text))
+        return model + "".join(part for part, kept in parts if not kept)
 
 
 class AdaptedRecommender:
@@ -57,8 +61,7 @@ class AdaptedRecommender:
         items: the catalogue.
         ablation: what is switched off.
         exclude_seen: leave out what the user has already acted on; see the baselines.
-        name: of the model in reports; "_off" is added without the inner loop, "_no_memory" without
-            a memory that the bundle has.
+        name: of the model in reports; what `Ablation.name` makes of it.
     """
 
     def __init__(
@@ -89,6 +92,7 @@ class AdaptedRecommender:
             "bundle_version": manifest.version,
             "inner_loop": self._ablation.inner_loop,
             "item_memory": self._mixes,
+            "text_of_new_items": self._ablation.text,
             "training_seed": manifest.provenance.seed,
             **manifest.provenance.settings,
         }
@@ -170,15 +174,15 @@ class AdaptedRecommender:
         return self._model.memory(row_of)
 
     def _catalogue(self, order: NDArray[np.intp]) -> Tensor:
+        known = self._model.known_items
         parts = []
         for start in range(0, len(order), _ITEMS_AT_ONCE):
             chunk = order[start : start + _ITEMS_AT_ONCE]
-            parts.append(
-                self._model.item_vectors(
-                    [self._items.item_ids[code] for code in chunk],
-                    [self._items.texts[code] for code in chunk],
-                )
-            )
+            ids = [self._items.item_ids[code] for code in chunk]
+            texts = [self._items.texts[code] for code in chunk]
+            if not self._ablation.text:
+                texts = [t if i in known else "" for i, t in zip(ids, texts, strict=True)]
+            parts.append(self._model.item_vectors(ids, texts))
         return torch.cat(parts)
 
     @torch.inference_mode()

@@ -46,6 +46,7 @@ def _of_bundle(bundle: NamedBundle, job: EvaluationJob, items: ItemTable) -> lis
         ablations.append(Ablation(inner_loop=False))
         if read_manifest(bundle.folder).model.memory is not None:
             ablations.append(Ablation(memory=False))
+        ablations.append(Ablation(text=False))
     return [
         Contestant(
             ablation.name(bundle.name), _prepare(bundle, model, job, items, ablation=ablation)

@@ -9,6 +9,7 @@ import numpy as np
 from worker.evaluation.contestants import contestants
 from worker.evaluation.job import EvaluationData, EvaluationJob, load_data
 from worker.evaluation.measure import Measurement
+from worker.evaluation.new_items import chance
 from worker.evaluation.recommended import ItemPopularity, Recommended, describe
 from worker.evaluation.report import Protocol, Report
 from worker.evaluation.runner import ModelRun, Observer, Silent, run_contestant
@@ -63,6 +64,7 @@ def evaluate(job: EvaluationJob, observer: Observer | None = None) -> Evaluation
         comparisons=measurement.comparisons(),
         segments=measurement.segment_info(),
         acted_on=_acted_on(data, runs[0], popularity, job.seed),
+        chance=chance(len(data.items)),
     )
     return Evaluation(report, runs, data)
 

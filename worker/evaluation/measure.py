@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.evaluation.metrics import bucket_masks, summarise
+from worker.evaluation.new_items import NewItemEvents
 from worker.evaluation.recommended import ItemPopularity, describe
 from worker.evaluation.report import (
     Band,
@@ -59,6 +60,7 @@ class Measurement:
         self._events_seen = cut.events_seen[counted]
         self._users = cut.stream.users[counted]
         self._ranks = np.stack([run.ranks[counted] for run in runs])
+        self._new_items = NewItemEvents(cut, counted)
         self._popularity = popularity
         self._segments = segments
         buckets = bucket_masks(self._events_seen)
@@ -131,6 +133,7 @@ class Measurement:
             recommended=describe(run.lists, self._popularity),
             segments=by_segment,
             fairness_gap=self._gap(by_segment),
+            new_items=self._new_items.quality(ranks),
         )
 
     def _gap(self, by_segment: dict[str, Quality]) -> Gap | None:

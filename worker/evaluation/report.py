@@ -10,6 +10,7 @@ from schemas.errors import EvaluationError
 from worker.evaluation.baselines.base import Setting
 from worker.evaluation.baselines.selection import Trial
 from worker.evaluation.metrics import ModelQuality
+from worker.evaluation.new_items import Chance, NewItemQuality
 from worker.evaluation.recommended import Recommended
 from worker.evaluation.statistics import McNemar
 from worker.ranking_quality import Quality
@@ -84,6 +85,8 @@ class ModelReport(ModelQuality, frozen=True, kw_only=True):
     segments: dict[str, Quality] = msgspec.field(default_factory=dict)
     fairness_gap: Gap | None = None
     """None with fewer than two segments of enough users."""
+    new_items: NewItemQuality | None = None
+    """On items that training never saw."""
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
@@ -142,6 +145,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     acted_on: Recommended | None = None
     """The items that users acted on at the events of the sampled lists, described in the same
     way: what a model without popularity bias would be near to."""
+    chance: Chance | None = None
+    """What a random order of the catalogue gives."""
 
 
 def write_json(report: Report, path: Path) -> None:

@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from worker.evaluation.metrics import EVENTS_SEEN_BUCKETS
+from worker.evaluation.new_items import Chance
 from worker.evaluation.report import Band, Bands, Comparison, Difference, ModelReport, Report
 from worker.ranking_quality import Quality
 
@@ -36,11 +37,29 @@ def tables(report: Report) -> Group:
         ),
         _recommended(report),
     ]
+    if report.chance is not None:
+        parts.append(_new_items(report, report.chance))
     if report.segments is not None:
         parts.append(_segments(report, report.segments.by, report.segments.users))
     if report.comparisons is not None:
         parts.append(_comparisons(report.comparisons.reference, report.comparisons.against))
     return Group(*parts)
+
+
+def _new_items(report: Report, chance: Chance) -> Table:
+    measured = {name: model.new_items for name, model in report.models.items() if model.new_items}
+    n = next(((found.unseen.n, found.first_event.n) for found in measured.values()), (0, 0))
+    columns = (f"unseen in training ({n[0]:,})", f"first event on it ({n[1]:,})")
+    grid = _grid("New items, HR@20 / MRR@20 (events)", columns)
+    for name, found in measured.items():
+        cells = (found.unseen, found.first_event)
+        grid.add_row(
+            name,
+            *(f"{_number(cell.hit_rate)} / {_number(cell.reciprocal_rank)}" for cell in cells),
+        )
+    by_chance = f"{chance.hit_rate:.5f} / {chance.reciprocal_rank:.5f}"
+    grid.add_row("(chance)", by_chance, by_chance)
+    return grid
 
 
 def _quality(

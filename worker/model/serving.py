@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -162,6 +162,11 @@ class ServingModel:
         loop = self._model.inner_loop
         weights = FastWeights(users.bias, users.adapter)
         return loop.query(users.hidden, loop.keys(users.hidden), weights)
+
+    @property
+    def known_items(self) -> Collection[str]:
+        """Ids of the items that training saw."""
+        return self._rows.keys()
 
     @property
     def has_memory(self) -> bool:
