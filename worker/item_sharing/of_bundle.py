@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from worker.catalogue import Catalogue
 from worker.item_memory.memory import ItemMemory
+from worker.item_memory.warm_up import warm_up
 from worker.item_sharing.interface import MemorySource
 from worker.model.serving import ServingModel
 
@@ -17,6 +18,7 @@ def memory_source(model: ServingModel) -> MemorySource | None:
         return None
 
     def open_memory(catalogue: Catalogue) -> ItemMemory:
+        warm_up()
         return model.memory(catalogue.reserve)
 
     # Training saw what happened before the cut, and nothing at it.
