@@ -17,6 +17,8 @@ from worker_parts import NOW_MS, Worker, event, item
 import worker.item_memory.memory as memory_module
 from schemas.catalog import item_text
 from schemas.clickstream import EVENT_TYPE_INDEX, ClickstreamEvent, EventType
+from schemas.errors import SettingsError
+from schemas.settings import WorkerSettings
 from worker.catalogue import ItemChange
 from worker.data import EventLog, ItemTable
 from worker.evaluation.adapted import AdaptedRecommender
@@ -93,7 +95,7 @@ def model(text_encoder_folder: Path, tmp_path_factory) -> ServingModel:
 
 
 def worker_of(model: ServingModel) -> Worker:
-    return Worker(model=model, item_memory=memory_source(model), items=ITEMS)
+    return Worker(model=model, item_memory=memory_source(model, WorkerSettings()), items=ITEMS)
 
 
 def run(model: ServingModel, events: list[ClickstreamEvent], batch: int) -> Worker:
@@ -234,7 +236,7 @@ def test_a_removed_item_is_not_recommended_and_its_memory_is_gone(model):
 
 
 def test_nothing_is_recommended_from_a_catalogue_without_an_available_item(model):
-    worker = Worker(model=model, item_memory=memory_source(model), items=0)
+    worker = Worker(model=model, item_memory=memory_source(model, WorkerSettings()), items=0)
     worker.process([event("u", n, f"i{n}") for n in range(3)])
     assert published(worker) == [[], [], []]
 
@@ -279,7 +281,14 @@ def test_a_bundle_without_a_memory_opens_none(text_encoder_folder, tmp_path):
         metrics={},
         created_at=1,
     )
-    assert memory_source(ServingModel.load(tmp_path, "cpu", threads=1)) is None
+    model = ServingModel.load(tmp_path, "cpu", threads=1)
+    assert memory_source(model, WorkerSettings()) is None
+
+
+def test_a_worker_that_keeps_too_few_events_for_the_memory_is_told_so(model):
+    with pytest.raises(SettingsError, match=r"worker\.recent_events is 5; .* at least that many"):
+        memory_source(model, WorkerSettings(recent_events=5))
+    assert memory_source(model, WorkerSettings(recent_events=6)) is not None
 
 
 @pytest.mark.parametrize("batch", [1, 1000])

@@ -84,7 +84,8 @@ def run_worker(
         settings.worker.bundle, settings.worker.device, threads=settings.worker.threads
     )
     _LOG.info("model %s on %s", model.version, model.device)
-    service = WorkerService(settings, model, item_memory=memory_source(model))
+    memory = memory_source(model, settings.worker)
+    service = WorkerService(settings, model, item_memory=memory)
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         service.stop()
