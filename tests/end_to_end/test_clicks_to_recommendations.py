@@ -124,7 +124,8 @@ def live_quality(port: int) -> dict[str, dict[str, float]]:
 
 def test_evaluate_writes_every_model_in_the_published_form(report: dict) -> None:
     rivals = [name for name, rival in RIVALS.items() if rival.group == "fast"]
-    assert list(report["models"]) == ["innerloop", "innerloop_off", *rivals]
+    ours = ["innerloop", "innerloop_off", "innerloop_no_memory", "innerloop_no_text"]
+    assert list(report["models"]) == [*ours, *rivals]
     counts = {model["overall"]["n"] for model in report["models"].values()}
     assert counts == {report["protocol"]["scored_events"]}
     for model in report["models"].values():
