@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from schemas.settings import WorkerSettings
 from worker.catalogue import Catalogue
 from worker.item_memory.memory import ItemMemory
-from worker.item_sharing.learning import ItemLearning, OwnTransitions
+from worker.item_memory.transitions import OwnTransitions
+from worker.item_sharing.learning import ItemLearning
 from worker.metrics import NoStep, Stage, WorkerMetrics
 from worker.model.interface import AdaptationModel
 from worker.prequential import LivePrequential

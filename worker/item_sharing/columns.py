@@ -13,27 +13,11 @@ from schemas.clickstream import EVENT_TYPE_INDEX
 from schemas.item_transitions import ItemTransition
 from worker.catalogue import Catalogue
 from worker.item_memory.config import WINDOW
+from worker.item_memory.transitions import Transitions
 from worker.metrics import TransitionDrop
 from worker.rows import NO_ITEM
 from worker.stages.decode import EventColumns
 from worker.stages.fold import FoldedBatch
-
-
-@dataclass(frozen=True)
-class Transitions:
-    """n transitions; a column holds one entry a transition, as `TransitionLearner.learn` wants."""
-
-    items: NDArray[np.int32]
-    before: NDArray[np.int32]
-    types: NDArray[np.int64]
-    times: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def where(self, mask: NDArray[np.bool_]) -> Transitions:
-        """Return those for which the mask, (n,), is true."""
-        return Transitions(self.items[mask], self.before[mask], self.types[mask], self.times[mask])
 
 
 @dataclass(frozen=True)

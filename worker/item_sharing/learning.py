@@ -5,15 +5,14 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from confluent_kafka import Message
-from numpy.typing import NDArray
 
 from schemas.item_transitions import ItemTransition
 from worker.catalogue import Catalogue
-from worker.item_sharing.columns import Eligible, Transitions, of_batch, of_events
+from worker.item_memory.transitions import OwnTransitions
+from worker.item_sharing.columns import Eligible, of_batch, of_events
 from worker.item_sharing.interface import MemorySource, TransitionLearner
 from worker.item_sharing.log import TransitionLog
 from worker.item_sharing.records import Unusable, read_record
@@ -25,20 +24,6 @@ from worker.stages.publish import OutgoingRecord
 
 _LOG = logging.getLogger(__name__)
 _WARNINGS_PER_READ = 3
-
-
-@dataclass(frozen=True)
-class OwnTransitions:
-    """What the item memory is to learn from a micro-batch of n events applied."""
-
-    transitions: Transitions
-    """One for each event, in the order of the `FoldedBatch`."""
-    learns: NDArray[np.bool_]
-    """Which of them are to be learned, (n,)."""
-
-    def chosen(self) -> Transitions:
-        """Return those to be learned, in order."""
-        return self.transitions.where(self.learns)
 
 
 class ItemLearning:

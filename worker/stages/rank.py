@@ -15,7 +15,7 @@ from torch import Tensor
 from worker.catalogue import Catalogue
 from worker.item_memory.config import WINDOW
 from worker.item_memory.memory import ItemMemory, Occurrences
-from worker.item_sharing.learning import OwnTransitions
+from worker.item_memory.transitions import OwnTransitions
 from worker.model.interface import AdaptationModel
 from worker.model.mixing import score
 from worker.rows import NO_ITEM
