@@ -117,6 +117,14 @@ class PartitionReader:
     def end_offset(self, topic: str, partition: int, timeout_s: float) -> int:
         """Return the offset of the next record to be produced to a partition of any topic.
 
+        Raises:
+            BrokerError: the brokers do not tell.
+        """
+        return self.offsets(topic, partition, timeout_s).stop
+
+    def offsets(self, topic: str, partition: int, timeout_s: float) -> range:
+        """Return the offsets that a partition of any topic holds: first kept, up to next produced.
+
         A partition whose leader is being elected, or has moved, is asked for again.
 
         Raises:
@@ -128,7 +136,7 @@ class PartitionReader:
                 offsets = self._consumer.get_watermark_offsets(
                     TopicPartition(topic, partition), timeout=timeout_s
                 )
-                return int(offsets[1])
+                return range(*offsets)
             except KafkaException as error:
                 reason: KafkaError = error.args[0]
                 if reason.code() not in _LEADER_MOVES or time.monotonic() > deadline:

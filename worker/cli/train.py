@@ -1,4 +1,4 @@
-"""`innerloop train`: events and items files in, a model bundle out."""
+"""`innerloop train`: events and items in, from files or topics, a model bundle out."""
 
 from __future__ import annotations
 
@@ -7,19 +7,41 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from worker.cli.options import ConfigOption, settings_from
+from schemas.errors import SettingsError
+from worker.cli.options import (
+    BootstrapServersOption,
+    ConfigOption,
+    PropertyOption,
+    settings_from,
+)
 
 if TYPE_CHECKING:
-    from worker.training.trainer import Epoch
+    from schemas.settings import Settings
+    from worker.training.sources import TrainingSource
+    from worker.training.trained import Epoch
 
 
 def train(
-    events: Annotated[
-        Path,
-        typer.Option(help="Events: user_id, item_id, event_type, timestamp (CSV or Parquet)."),
-    ],
-    items: Annotated[Path, typer.Option(help="Items: item_id, title and more (CSV or Parquet).")],
+    *,
     out: Annotated[Path, typer.Option(help="Folder of the bundle to write.")],
+    events: Annotated[
+        Path | None,
+        typer.Option(
+            help="Events: user_id, item_id, event_type, timestamp (CSV or Parquet).",
+            show_default=False,
+        ),
+    ] = None,
+    items: Annotated[
+        Path | None,
+        typer.Option(help="Items: item_id, title and more (CSV or Parquet).", show_default=False),
+    ] = None,
+    from_kafka: Annotated[
+        bool,
+        typer.Option(
+            "--from-kafka",
+            help="Train on what the topics clickstream and catalog hold now, in place of files.",
+        ),
+    ] = False,
     seed: Annotated[int, typer.Option(help="Seed of every random draw.")] = 0,
     cut: Annotated[
         float,
@@ -40,21 +62,37 @@ def train(
         int | None, typer.Option(help="Width of the model (setting training.dim).")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on where the same training was interrupted (checkpoint: OUT.checkpoint).",
+        ),
+    ] = False,
     config: ConfigOption = None,
+    bootstrap_servers: BootstrapServersOption = None,
+    properties: PropertyOption = None,
 ) -> None:
     """Meta-train a model on the users seen before a time cut, and write it as a bundle.
 
+    The events and items are those of two files, or of the topics (--from-kafka).
+
     Every other hyper-parameter is a setting of the section [training].
     """
-    settings = settings_from(config, training={"epochs": epochs, "dim": dim})
+    settings = settings_from(
+        config, bootstrap_servers, properties, training={"epochs": epochs, "dim": dim}
+    )
+    source = _source(settings, events, items, from_kafka=from_kafka)
 
     from rich.console import Console
 
     from worker.cli.progress import PhaseProgress
-    from worker.training.bundle_writer import Progress, TrainingJob, train_bundle
+    from worker.topic_history import left_out_text
+    from worker.training.bundle_writer import TrainingJob, train_bundle
+    from worker.training.progress import Progress
 
     console = Console()
-    job = TrainingJob(events, items, out, cut, seed, settings.training, encoder, device)
+    job = TrainingJob(source, out, cut, seed, settings.training, encoder, device, resume)
     with PhaseProgress(console) as bar:
 
         def show(epoch: Epoch) -> None:
@@ -72,3 +110,22 @@ def train(
         f" {manifest.provenance.train_events:,} events of"
         f" {manifest.provenance.train_users:,} users"
     )
+    if from_kafka:
+        console.print(left_out_text(manifest.provenance.left_out))
+
+
+def _source(
+    settings: Settings, events: Path | None, items: Path | None, *, from_kafka: bool
+) -> TrainingSource:
+    if from_kafka and (events is not None or items is not None):
+        raise SettingsError("--from-kafka takes the place of --events and --items; drop one")
+    if not from_kafka and (events is None or items is None):
+        raise SettingsError(
+            "there is nothing to train on: give both --events and --items, or --from-kafka"
+        )
+
+    from worker.training.sources import FileSource, TopicSource
+
+    if events is None or items is None:
+        return TopicSource(settings)
+    return FileSource(events, items)

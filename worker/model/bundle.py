@@ -40,13 +40,33 @@ MEMORY = "memory.safetensors"
 MEMORY_ITEMS = "memory_items.json"
 
 
-class Provenance(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a bundle came from."""
+class OffsetRange(msgspec.Struct, frozen=True, kw_only=True):
+    """What was read of a partition: the offsets from `first` up to, without, `end`."""
 
-    events_file: str
-    events_sha256: str
-    items_file: str
-    items_sha256: str
+    partition: int
+    first: int
+    end: int
+
+
+class TopicRange(msgspec.Struct, frozen=True, kw_only=True):
+    """What was read of a topic."""
+
+    topic: str
+    """Its full name."""
+    partitions: list[OffsetRange]
+
+
+class Provenance(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a bundle came from: from files, or from topics."""
+
+    events_file: str | None = None
+    events_sha256: str | None = None
+    items_file: str | None = None
+    items_sha256: str | None = None
+    events_topic: TopicRange | None = None
+    items_topic: TopicRange | None = None
+    left_out: dict[str, int] = {}
+    """Records of the topics that training did not use, by reason."""
     cut: float
     """Quantile of first-event times at which the log was cut."""
     cut_time: int

@@ -1,10 +1,9 @@
-"""From events and items files to a model bundle."""
+"""From events and items to a model bundle."""
 
 from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,10 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from schemas.settings import TrainingSettings
-from worker.data import EventLog, ItemTable, load_events, load_items
+from worker.data import EventLog, ItemTable
 from worker.encoder.export import export_encoder
 from worker.encoder.text_encoder import TextEncoder
-from worker.files import sha256_of
 from worker.model.bundle import (
     TEXT_ENCODER,
     KnownItems,
@@ -28,7 +26,12 @@ from worker.model.bundle import (
 )
 from worker.model.serving import ANCHORS, pick_device
 from worker.split import TimeCut, split_at
-from worker.training.trainer import Epoch, MetaTrainer, TrainedModel
+from worker.training.checkpoint import Checkpoint, checkpoint_folder
+from worker.training.job_key import job_key
+from worker.training.progress import Progress
+from worker.training.sources import Origin, TrainingSource
+from worker.training.trained import TrainedModel
+from worker.training.trainer import MetaTrainer
 
 _TEXTS_AT_ONCE = 4096
 
@@ -37,8 +40,7 @@ _TEXTS_AT_ONCE = 4096
 class TrainingJob:
     """What to train on, and where to put the result."""
 
-    events: Path
-    items: Path
+    source: TrainingSource
     out: Path
     cut: float
     seed: int
@@ -46,49 +48,49 @@ class TrainingJob:
     encoder: Path | None = None
     """An exported text encoder to use; None exports the offline default."""
     device: str = "auto"
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Who is told what goes on."""
-
-    on_phase: Callable[[str, int], None] = lambda name, total: None
-    """A phase begins: its name and how many steps it has."""
-    on_step: Callable[[int], None] = lambda steps: None
-    on_epoch: Callable[[Epoch], None] = lambda epoch: None
+    resume: bool = False
+    """Go on from the checkpoint of an interrupted training, if there is one."""
 
 
 def train_bundle(job: TrainingJob, progress: Progress) -> Manifest:
     """Train on the part of the events before the cut and write a bundle.
 
     Raises:
-        DataError: the files cannot be used.
+        DataError: the source holds nothing to train on, or files that cannot be used.
+        BrokerError: the topics cannot be read.
         EncoderError: the text encoder cannot be exported or loaded.
         BundleError: `job.out` must not be replaced.
+        TrainingError: there is a checkpoint beside `job.out` that must not be replaced or cannot
+            be used.
     """
-    progress.on_phase("reading events", 1)
-    items = load_items(job.items)
-    cut = split_at(load_events(job.events, items), job.cut)
+    data = job.source.read(progress)
+    items, cut = data.items, split_at(data.log, job.cut)
     device = pick_device(job.device)
     with new_bundle_folder(job.out) as folder:
         progress.on_phase("preparing the text encoder", 1)
         _place_encoder(job.encoder, folder / TEXT_ENCODER)
+        provenance = _provenance(job, data.origin, cut)
+        checkpoint = Checkpoint(
+            checkpoint_folder(job.out),
+            job_key(provenance, folder / TEXT_ENCODER, device),
+            resume=job.resume,
+        )
         encoder = TextEncoder.load(
             folder / TEXT_ENCODER, device="cuda" if device.type == "cuda" else "cpu"
         )
         vectors = encode_texts(encoder, items.texts, progress)
-        started = time.perf_counter()
-        trained = _train(job, cut.train, vectors, device, progress)
-        seconds = time.perf_counter() - started
+        checkpoint.start_clock()
+        trained = _train(job, cut.train, vectors, device, progress, checkpoint)
+        seconds = checkpoint.seconds
         validation = trained.validation
         if trained.memory is not None:
             write_memory(folder, trained.memory, items.item_ids)
-        return write_bundle(
+        manifest = write_bundle(
             folder,
             model=trained.model.config,
             weights={**trained.model.state_dict(), ANCHORS: trained.anchors},
             items=_known_items(trained, items),
-            provenance=_provenance(job, cut),
+            provenance=provenance,
             metrics={
                 "validation_hr@20": validation.hit_rate or 0.0,
                 "validation_mrr@20": validation.reciprocal_rank or 0.0,
@@ -97,6 +99,8 @@ def train_bundle(job: TrainingJob, progress: Progress) -> Manifest:
             },
             created_at=time.time_ns() // 1_000_000,
         )
+    checkpoint.remove()
+    return manifest
 
 
 def _train(
@@ -105,19 +109,26 @@ def _train(
     vectors: NDArray[np.float32],
     device: torch.device,
     progress: Progress,
+    checkpoint: Checkpoint,
 ) -> TrainedModel:
     def step(loss: float) -> None:
         progress.on_step(1)
 
+    def begin(name: str, batches: int, epochs: int, done: int) -> None:
+        progress.on_phase(f"{name} (resumed)" if done else name, batches * epochs)
+        progress.on_step(batches * done)
+
+    most = job.settings.epochs
     trainer = MetaTrainer(job.settings, log, vectors, job.seed, device)
-    progress.on_phase("meta-training", trainer.batches_per_epoch * job.settings.epochs)
-    trained = trainer.train(step, progress.on_epoch)
+    done = most if checkpoint.refitting else checkpoint.epochs_done
+    begin("meta-training", trainer.batches_per_epoch, most, done)
+    trained = trainer.train(step, progress.on_epoch, checkpoint)
     if not job.settings.refit:
         return trained
     everybody = MetaTrainer(job.settings, log, vectors, job.seed, device, validate=False)
-    steps = everybody.batches_per_epoch * trained.best_epoch
-    progress.on_phase("meta-training on all users", steps)
-    return everybody.refit(trained, step)
+    epochs, done = trained.best_epoch, checkpoint.epochs_done
+    begin("meta-training on all users", everybody.batches_per_epoch, epochs, done)
+    return everybody.refit(trained, step, checkpoint)
 
 
 def encode_texts(encoder: TextEncoder, texts: list[str], progress: Progress) -> NDArray[np.float32]:
@@ -145,13 +156,10 @@ def _known_items(trained: TrainedModel, items: ItemTable) -> KnownItems:
     )
 
 
-def _provenance(job: TrainingJob, cut: TimeCut) -> Provenance:
+def _provenance(job: TrainingJob, origin: Origin, cut: TimeCut) -> Provenance:
     train: EventLog = cut.train
     return Provenance(
-        events_file=job.events.name,
-        events_sha256=sha256_of(job.events),
-        items_file=job.items.name,
-        items_sha256=sha256_of(job.items),
+        **vars(origin),
         cut=job.cut,
         cut_time=cut.time,
         seed=job.seed,

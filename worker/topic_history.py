@@ -1,0 +1,310 @@
+"""The history of `catalog` and `clickstream` as arrays: what files hold, read from the topics."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from array import array
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from confluent_kafka import Message
+from numpy.typing import NDArray
+
+from schemas.catalog import CatalogItem, item_text
+from schemas.clickstream import EVENT_TYPE_INDEX, SUPPORT_TYPES, EventType
+from schemas.codec import Codec, build_codec
+from schemas.errors import BrokerError, DataError
+from schemas.settings import Settings
+from schemas.topics import Topic
+from worker.catalogue import ItemChange
+from worker.catalogue_follower import item_change
+from worker.clients import make_reader
+from worker.data import EventLog, ItemTable
+from worker.kafka_connection import REACH_TIMEOUT_S, connect
+from worker.model.bundle import OffsetRange, TopicRange
+from worker.stages.decode import Decoder, EventColumns, position
+from worker.topic_reader import PartitionReader
+
+LEFT_OUT = {
+    "unusable_items": "catalogue records that cannot be used",
+    "unusable_events": "events that cannot be used",
+    "without_consent": "without consent",
+    "no_evidence": "of a type that is no evidence of liking an item",
+    "unknown_items": "on items that the catalogue does not hold",
+    "duplicates": "duplicates by event_id",
+}
+"""Why records are left out, in the order of the checks: name in the manifest → words."""
+
+# A search says nothing of one item; the worker does not adapt to it either.
+_EVIDENCE = SUPPORT_TYPES - {EventType.SEARCH}
+_CHUNK = 4096
+_WAIT_S = 0.1
+_FETCH_WAIT_MS = 100
+_STALLED_S = 60.0
+_DIGEST_BYTES = 16
+
+
+@dataclass(frozen=True)
+class TopicHistory:
+    """A catalogue, the events on it, and what of the topics they were read from."""
+
+    items: ItemTable
+    """By the position (partition, offset) of each item's latest record."""
+    log: EventLog
+    """By event time; events of the same time by partition and offset."""
+    items_range: TopicRange
+    events_range: TopicRange
+    left_out: dict[str, int]
+    """By the names in `LEFT_OUT`."""
+
+
+def read_history(
+    settings: Settings,
+    on_phase: Callable[[str, int], None] = lambda name, total: None,
+    on_step: Callable[[int], None] = lambda steps: None,
+) -> TopicHistory:
+    """Read both topics from their beginning to the ends that they have now; commit no offsets.
+
+    Args:
+        settings: all of them.
+        on_phase: told of each topic and of how many offsets there are to read.
+        on_step: told how many offsets more are read.
+
+    Raises:
+        BrokerError: the brokers cannot be reached, or a topic does not exist or cannot be read.
+        DataError: there are no items, or no events on them.
+        RegistryError: the schema registry cannot be asked.
+        SettingsError: librdkafka refuses a property, or the wire format's settings are wrong.
+    """
+    codec = build_codec(settings.wire)
+    replicas = connect(settings.kafka).replicas
+    catalog_topic = _TopicSpan(settings, Topic.CATALOG, replicas)
+    try:
+        click_topic = _TopicSpan(settings, Topic.CLICKSTREAM, replicas)
+        try:
+            catalogue = _CatalogueRecords(codec)
+            catalog_topic.read(catalogue.take, on_phase, on_step)
+            items = catalogue.table()
+            if not len(items):
+                raise DataError(
+                    f"topic {catalog_topic.name} holds no items"
+                    f" ({catalogue.unusable:,} records cannot be used); publish the catalogue first"
+                )
+            events = _EventRecords(settings, codec, items)
+            click_topic.read(events.take, on_phase, on_step)
+        finally:
+            click_topic.close()
+    finally:
+        catalog_topic.close()
+    log = events.log()
+    counts = Counter(unusable_items=catalogue.unusable) + events.left_out
+    left_out = {reason: counts[reason] for reason in LEFT_OUT}
+    if not len(log):
+        raise DataError(
+            f"topic {click_topic.name} holds no events to train on ({left_out_text(left_out)});"
+            " publish clicks first, or name the topic's brokers and prefix"
+        )
+    return TopicHistory(items, log, catalog_topic.ranges(), click_topic.ranges(), left_out)
+
+
+def left_out_text(left_out: Mapping[str, int]) -> str:
+    """Return in words how many records were left out, and why."""
+    parts = [f"{count:,} {LEFT_OUT.get(reason, reason)}" for reason, count in left_out.items()]
+    return f"left out: {', '.join(parts)}"
+
+
+class _TopicSpan:
+    """What a topic holds at the moment of construction, to be read once.
+
+    Raises:
+        BrokerError: the topic does not exist, or the brokers do not tell its offsets.
+    """
+
+    def __init__(self, settings: Settings, topic: Topic, replicas: Mapping[str, list[int]]) -> None:
+        self.name = settings.kafka.topic(topic)
+        if self.name not in replicas:
+            raise BrokerError(f"topic {self.name} does not exist; run `innerloop topics create`")
+        self._reader: PartitionReader = make_reader(settings, topic, _FETCH_WAIT_MS)
+        try:
+            self._offsets = {
+                number: self._reader.offsets(self.name, number, REACH_TIMEOUT_S)
+                for number in range(len(replicas[self.name]))
+            }
+        except BrokerError:
+            self.close()
+            raise
+
+    def read(
+        self,
+        take: Callable[[list[Message]], None],
+        on_phase: Callable[[str, int], None],
+        on_step: Callable[[int], None],
+    ) -> None:
+        """Hand over all records, each partition's in order.
+
+        Raises:
+            BrokerError: the topic cannot be read, or nothing comes for a minute.
+        """
+        on_phase(f"reading {self.name}", sum(map(len, self._offsets.values())))
+        # By partition, the offsets still to be read.
+        left = {number: offsets for number, offsets in self._offsets.items() if offsets}
+        self._reader.add(left)
+        moved = time.monotonic()
+        while left:
+            take([m for m in self._reader.read(_CHUNK, _WAIT_S) if self._holds(m)])
+            steps = self._advance(left)
+            if steps:
+                on_step(steps)
+                moved = time.monotonic()
+            elif time.monotonic() - moved > _STALLED_S:
+                raise BrokerError(
+                    f"topic {self.name} cannot be read to its end: nothing came for"
+                    f" {_STALLED_S:g} s, {sum(map(len, left.values())):,} offsets are left"
+                )
+
+    def ranges(self) -> TopicRange:
+        """Return what `read` reads, for the manifest."""
+        return TopicRange(
+            topic=self.name,
+            partitions=[
+                OffsetRange(partition=number, first=offsets.start, end=offsets.stop)
+                for number, offsets in self._offsets.items()
+            ],
+        )
+
+    def close(self) -> None:
+        self._reader.close()
+
+    def _holds(self, message: Message) -> bool:
+        partition, offset = position(message)
+        return offset < self._offsets[partition].stop
+
+    def _advance(self, left: dict[int, range]) -> int:
+        """Take what the reader has read off `left`; return how many offsets that was."""
+        before = sum(map(len, left.values()))
+        for number, offsets in list(left.items()):
+            # A position past the end tells the same: offsets may hold no record (compaction).
+            left[number] = offsets[max(0, self._reader.position(number) - offsets.start) :]
+        after = sum(map(len, left.values()))
+        done = [number for number, offsets in left.items() if not offsets]
+        self._reader.remove(done)
+        for number in done:
+            del left[number]
+        return before - after
+
+
+class _CatalogueRecords:
+    """The items that the catalogue's records add up to."""
+
+    def __init__(self, codec: Codec) -> None:
+        self._decode = codec.decoder(CatalogItem)
+        self._items: dict[str, tuple[int, int, str]] = {}
+        self.unusable = 0
+
+    def take(self, messages: list[Message]) -> None:
+        for message in messages:
+            change = item_change(message, self._decode)
+            if not isinstance(change, ItemChange):
+                self.unusable += 1
+            elif change.item is None:
+                self._items.pop(change.item_id, None)
+            else:
+                self._items[change.item_id] = (*position(message), item_text(change.item))
+
+    def table(self) -> ItemTable:
+        # The position of the latest record: compaction does not change it.
+        ordered = sorted(self._items, key=lambda item_id: self._items[item_id][:2])
+        return ItemTable(ordered, [self._items[item_id][2] for item_id in ordered])
+
+
+class _EventRecords:
+    """The usable events of the records, a few bytes each, in the order of reading."""
+
+    def __init__(self, settings: Settings, codec: Codec, items: ItemTable) -> None:
+        self._decoder = Decoder(
+            codec,
+            max_bytes=settings.worker.max_event_bytes,
+            max_future_ms=settings.worker.max_future_seconds * 1000,
+            now_ms=lambda: time.time_ns() // 1_000_000,
+        )
+        self._item_codes = {item_id: code for code, item_id in enumerate(items.item_ids)}
+        self._user_codes: dict[str, int] = {}
+        self._users = array("i")
+        self._items = array("i")
+        self._types = array("b")
+        self._times = array("q")
+        self._partitions = array("i")
+        self._digests = bytearray()
+        self.left_out: Counter[str] = Counter()
+
+    def take(self, messages: list[Message]) -> None:
+        decoded = self._decoder.decode(messages)
+        self.left_out["unusable_events"] += len(decoded.dead_letters)
+        self.left_out["without_consent"] += decoded.without_consent
+        for i in range(len(decoded.events)):
+            self._add(decoded.events, i)
+
+    def log(self) -> EventLog:
+        """Return the events, each event_id's first, by time; count the duplicates."""
+        if not self._users:
+            none = np.empty(0, np.int32)
+            return EventLog(none, none, np.empty(0, np.int8), np.empty(0, np.int64), [])
+        # Records of a partition come in order, so this is the order by partition and offset.
+        order = np.argsort(np.asarray(self._partitions), kind="stable")
+        digests = np.frombuffer(self._digests, np.uint64).reshape(len(order), -1)
+        order = order[_first_of_equals(digests[order])]
+        self.left_out["duplicates"] = len(self._users) - len(order)
+        times = np.asarray(self._times)
+        order = order[np.argsort(times[order], kind="stable")]
+        users, present = _by_first_appearance(np.asarray(self._users)[order])
+        names = list(self._user_codes)
+        return EventLog(
+            users=users,
+            items=np.asarray(self._items)[order],
+            types=np.asarray(self._types)[order],
+            times=times[order],
+            user_ids=[names[code] for code in present],
+        )
+
+    def _add(self, events: EventColumns, i: int) -> None:
+        item_id = events.item_ids[i]
+        if item_id is None or events.types[i] not in _EVIDENCE:
+            self.left_out["no_evidence"] += 1
+            return
+        item = self._item_codes.get(item_id)
+        if item is None:
+            self.left_out["unknown_items"] += 1
+            return
+        user = self._user_codes.setdefault(events.user_ids[i], len(self._user_codes))
+        self._users.append(user)
+        self._items.append(item)
+        self._types.append(EVENT_TYPE_INDEX[events.types[i]])
+        self._times.append(events.times[i])
+        self._partitions.append(events.partitions[i])
+        # A digest takes a tenth of the id as an object; 128 bits do not collide by chance.
+        event_id = events.event_ids[i].encode()
+        self._digests += hashlib.blake2b(event_id, digest_size=_DIGEST_BYTES).digest()
+
+
+def _first_of_equals(keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Mark the rows that equal no row before them: (n, 2) → (n,)."""
+    order = np.lexsort((keys[:, 1], keys[:, 0]))
+    ordered = keys[order]
+    again = (ordered[1:] == ordered[:-1]).all(axis=1)
+    first = np.ones(len(keys), np.bool_)
+    first[order[1:][again]] = False
+    return first
+
+
+def _by_first_appearance(
+    codes: NDArray[np.int32],
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Number codes anew, in the order in which they first appear: (n,) → (n,), (old by new,)."""
+    present, first, where = np.unique(codes, return_index=True, return_inverse=True)
+    by_appearance = np.argsort(first)
+    new = np.empty(len(present), np.int32)
+    new[by_appearance] = np.arange(len(present), dtype=np.int32)
+    return new[where], present[by_appearance]
