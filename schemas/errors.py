@@ -25,6 +25,10 @@ class BundleError(InnerloopError):
     """A model bundle is incomplete, altered, or of a version that this code does not know."""
 
 
+class TrainingError(InnerloopError):
+    """A training's checkpoint is damaged, is of another training, or cannot be written."""
+
+
 class EncoderError(InnerloopError):
     """A text encoder cannot be found, exported, verified or loaded."""
 

@@ -8,7 +8,8 @@ import torch
 
 from schemas.settings import TrainingSettings
 from worker.data import EventLog
-from worker.training.trainer import MetaTrainer, TrainedModel
+from worker.training.trained import TrainedModel
+from worker.training.trainer import MetaTrainer
 
 SETTINGS = TrainingSettings(
     dim=8, rank=2, anchors=16, epochs=4, batch_users=16, negatives=64, validation_users=0.2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from worker.demo.subscriber import Subscriber
 from worker.demo.summary import CAUTION, next_steps, summary
 from worker.demo.visitors import Visitors
 from worker.demo.watch import Watch
+from worker.training.checkpoint import checkpoint_folder
 
 _ADDRESS = re.compile(r"BOOTSTRAP_SERVERS=(\S+)")
 _BROKER_WITHIN_S = 30.0
@@ -89,6 +91,8 @@ class Demo:
                 f"the one in {self._plan.bundle} was made of this data; --fresh trains again"
             )
             return
+        # An interrupted demo leaves one, maybe of other data; training a demo again takes a minute.
+        shutil.rmtree(checkpoint_folder(self._plan.bundle), ignore_errors=True)
         self._run(children, "train", self._plan.train_command())
 
     def _start_stream(self, children: Children) -> _Stream:

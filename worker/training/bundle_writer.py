@@ -80,7 +80,7 @@ def train_bundle(job: TrainingJob, progress: Progress) -> Manifest:
         )
         vectors = encode_texts(encoder, items.texts, progress)
         checkpoint.start_clock()
-        trained = _train(job, cut.train, vectors, device, progress, checkpoint)
+        trained = _train(job, cut.train, vectors, device, progress=progress, checkpoint=checkpoint)
         seconds = checkpoint.seconds
         validation = trained.validation
         if trained.memory is not None:
@@ -108,6 +108,7 @@ def _train(
     log: EventLog,
     vectors: NDArray[np.float32],
     device: torch.device,
+    *,
     progress: Progress,
     checkpoint: Checkpoint,
 ) -> TrainedModel:

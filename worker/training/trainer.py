@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -22,49 +21,16 @@ from worker.model.meta_model import MetaRecommender
 from worker.ranking import target_ranks
 from worker.ranking_quality import Quality, quality
 from worker.rows import NO_ITEM
+from worker.training.checkpoint import Checkpoint
 from worker.training.memory_stage import MemoryStage, memory_config
+from worker.training.outer_loop import OuterLoop
 from worker.training.repeat_fit import fit_repeat_bias, repeat_cases
 from worker.training.sampled_softmax import Items, ItemSampler, sampled_softmax_loss
 from worker.training.sequences import StreamBatch, UserStreams, recent_items
+from worker.training.trained import Epoch, Fitted, TrainedModel
 
 _GRADIENT_NORM = 1.0
-_WARM_UP = 0.1
 _ANCHOR_SEED = 256
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """One pass over the training streams."""
-
-    number: int
-    loss: float
-    """Mean sampled softmax loss, nats."""
-    validation: Quality
-    """On the validation users, over all items known in training."""
-    best: bool
-
-
-@dataclass(frozen=True)
-class TrainedModel:
-    """What training returns."""
-
-    model: MetaRecommender
-    known: NDArray[np.int32]
-    """Codes of the items seen in training, by row of the id embedding."""
-    counts: NDArray[np.int64]
-    """Training events of every item, (items,)."""
-    anchors: Tensor
-    """Vectors of the anchors drawn for serving, (M, d)."""
-    epochs: list[Epoch]
-    memory: ItemMemory | None
-    """What the training events taught about items, by item code."""
-    validation: Quality
-    """Of the best epoch, with the item memory; without one, with the repeat bias."""
-
-    @property
-    def best_epoch(self) -> int:
-        """The epoch kept, from 1."""
-        return next(epoch.number for epoch in reversed(self.epochs) if epoch.best)
 
 
 class ValidationCases(NamedTuple):
@@ -142,44 +108,63 @@ class MetaTrainer:
         self,
         on_batch: Callable[[float], None] = lambda loss: None,
         on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+        checkpoint: Checkpoint | None = None,
     ) -> TrainedModel:
-        """Train until the epochs are used up or validation stops improving; keep the best epoch."""
-        epochs: list[Epoch] = []
-        best_state = copy.deepcopy(self.model.state_dict())
-        best, best_at = -1.0, 0
-        for number, loss in self._outer_loop(on_batch):
-            validation = self.validate()
-            hit_rate = validation.hit_rate or 0.0
-            epochs.append(Epoch(number, loss, validation, hit_rate > best))
-            on_epoch(epochs[-1])
-            if hit_rate > best:
-                best, best_at = hit_rate, number
-                best_state = copy.deepcopy(self.model.state_dict())
-            elif number - best_at >= self._settings.patience:
-                break
-        self.model.load_state_dict(best_state)
+        """Train until the epochs are used up or validation stops improving; keep the best epoch.
+
+        With a checkpoint go on from where it is, which may be the end, and keep it up to date.
+
+        Raises:
+            TrainingError: the checkpoint cannot be read or written.
+        """
+        kept = checkpoint.trained(self.model) if checkpoint else None
+        if kept is None:
+            kept = self._train(on_batch, on_epoch, checkpoint)
+            if checkpoint:
+                checkpoint.save_trained(self.model, kept)
+        return TrainedModel(self.model, self.known, self.counts, *kept)
+
+    def _train(
+        self,
+        on_batch: Callable[[float], None],
+        on_epoch: Callable[[Epoch], None],
+        checkpoint: Checkpoint | None,
+    ) -> Fitted:
+        loop = self._outer_loop(checkpoint)
+        while not loop.finished:
+            loss = self._train_epoch(loop, on_batch)
+            on_epoch(loop.note(loss, self.validate()))
+            if checkpoint:
+                checkpoint.save_loop(loop)
+        loop.keep_best()
         vectors = self._known_vectors()
         validation = self._fit_repeat_bias(vectors)
         anchors = self._draw_anchors(vectors)
         memory = None
         if self.model.mixer is not None:
             memory, validation = self._fit_memory(anchors)
-        return TrainedModel(
-            self.model, self.known, self.counts, anchors, epochs, memory, validation
-        )
+        return Fitted(anchors, loop.history, memory, validation)
 
     def refit(
-        self, first: TrainedModel, on_batch: Callable[[float], None] = lambda loss: None
+        self,
+        first: TrainedModel,
+        on_batch: Callable[[float], None] = lambda loss: None,
+        checkpoint: Checkpoint | None = None,
     ) -> TrainedModel:
         """Train on everybody for as many epochs as served `first` best; keep what it fitted.
 
         The repeat bias and the mixer need users whom the model does not know. They are fitted on
         those whom `first` was not trained on, and carry over: both models come from the same
         settings and nearly the same events, so their scores have one scale.
+
+        Raises:
+            TrainingError: the checkpoint cannot be read or written.
         """
-        for number, _ in self._outer_loop(on_batch):
-            if number == first.best_epoch:
-                break
+        loop = self._outer_loop(checkpoint)
+        while loop.number < first.best_epoch:
+            self._train_epoch(loop, on_batch)
+            if checkpoint:
+                checkpoint.save_loop(loop)
         self.model.repeat.load_state_dict(first.model.repeat.state_dict())
         if self.model.mixer is not None and first.model.mixer is not None:
             self.model.mixer.load_state_dict(first.model.mixer.state_dict())
@@ -188,28 +173,21 @@ class MetaTrainer:
             first, model=self.model, known=self.known, counts=self.counts, anchors=anchors
         )
 
-    def _outer_loop(self, on_batch: Callable[[float], None]) -> Iterator[tuple[int, float]]:
-        """Train; yield after each epoch its number, from 1, and its mean loss."""
-        settings = self._settings
-        optimizer = torch.optim.AdamW(
-            self.model.parameters(),
-            lr=settings.learning_rate,
-            weight_decay=settings.weight_decay,
-            fused=True,
-        )
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer,
-            settings.learning_rate,
-            total_steps=settings.epochs * self.batches_per_epoch,
-            pct_start=_WARM_UP,
-        )
-        for number in range(1, settings.epochs + 1):
-            losses = []
-            for batch in self._streams.batches(settings.batch_users, self._rng):
-                losses.append(self._train_batch(batch.to(self._device), optimizer))
-                schedule.step()
-                on_batch(losses[-1])
-            yield number, float(np.mean(losses))
+    def _outer_loop(self, checkpoint: Checkpoint | None) -> OuterLoop:
+        loop = OuterLoop(self.model, self._settings, self.batches_per_epoch, self._rng)
+        if checkpoint:
+            checkpoint.restore_loop(loop)
+        return loop
+
+    def _train_epoch(self, loop: OuterLoop, on_batch: Callable[[float], None]) -> float:
+        """Train for an epoch; return its mean loss."""
+        losses = []
+        for batch in self._streams.batches(self._settings.batch_users, self._rng):
+            losses.append(self._train_batch(batch.to(self._device), loop.optimizer))
+            loop.schedule.step()
+            on_batch(losses[-1])
+        loop.number += 1
+        return float(np.mean(losses))
 
     def validate(self) -> Quality:
         """Return the quality on the validation users over the items known in training."""
