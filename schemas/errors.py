@@ -18,7 +18,7 @@ class SettingsError(InnerloopError):
 
 
 class DataError(InnerloopError):
-    """An events or items file cannot be read as what it was given as."""
+    """Events or items, of a file or a topic, cannot be used as what they were given as."""
 
 
 class BundleError(InnerloopError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import random
 import sys
+import uuid
 from pathlib import Path
 
 import msgspec
@@ -113,6 +114,24 @@ def test_a_catalogue_in_one_partition_keeps_the_order_of_its_file(
     table = load_items(items)
     assert history.items == table
     np.testing.assert_array_equal(history.log.items, load_events(events, table).items)
+
+
+def test_the_wire_format_is_the_one_of_the_settings(
+    embedded_settings: Settings, tmp_path: Path
+) -> None:
+    wire = {"format": "avro", "registry_url": f"mock://{uuid.uuid4().hex}"}
+    settings = Settings.model_validate({**embedded_settings.model_dump(), "wire": wire})
+    events, items = write_shop(tmp_path, [f"item-{n}" for n in range(ITEMS)])
+    create_topics(settings)
+    replay(settings, EventFile(events).events(), open_items([items]).items())
+
+    history = read_history(settings)
+
+    write_items(items, history.items.item_ids)
+    assert history.items == load_items(items)
+    log = load_events(events, history.items)
+    np.testing.assert_array_equal(history.log.times, log.times)
+    np.testing.assert_array_equal(history.log.items, log.items)
 
 
 def test_reading_the_history_commits_no_offsets(
