@@ -1,8 +1,9 @@
-"""The item memory's inner loops, compiled: a few microseconds per event.
+"""The item memory's inner loops, compiled.
 
 All values that fade are kept as (value, time of the last change) and fade by 2^(−elapsed/half-life)
-when they are read or changed, so that what was learned does not depend on the order of learning:
-adding x at time s to a value last changed at t > s adds x·2^(−(t−s)/half-life).
+when they are read or changed, so that a value does not depend on the order of learning: adding x at
+time s to a value last changed at t > s adds x·2^(−(t−s)/half-life). Which neighbours a full row has
+given up does depend on it.
 
 Times are seconds since the epoch. A rate is ln 2 / half-life per second; 0 never fades.
 """
