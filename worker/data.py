@@ -10,7 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from schemas.canonical_items import TEXT_COLUMNS, catalog_item_from_row
-from schemas.catalog import item_text
+from schemas.catalog import category_text, item_text
 from schemas.clickstream import EVENT_TYPE_INDEX, SUPPORT_TYPES, parse_event_type
 from schemas.errors import DataError
 
@@ -23,6 +23,8 @@ class ItemTable:
 
     item_ids: list[str]
     texts: list[str]
+    categories: list[str] | None = None
+    """Category path of each item as one text, blank where there is none; None if not read."""
 
     def __len__(self) -> int:
         return len(self.item_ids)
@@ -66,7 +68,10 @@ def load_items(path: Path) -> ItemTable:
         twice = frame["item_id"].cast(pl.String).value_counts().filter(pl.col("count") > 1)
         raise DataError(f"{path}: item_id {twice['item_id'][0]!r} stands more than once")
     rows = frame.with_columns(pl.col("item_id").cast(pl.String)).iter_rows(named=True)
-    return ItemTable(item_ids, [item_text(catalog_item_from_row(row)) for row in rows])
+    items = [catalog_item_from_row(row) for row in rows]
+    return ItemTable(
+        item_ids, [item_text(item) for item in items], [category_text(item) for item in items]
+    )
 
 
 def load_events(path: Path, items: ItemTable) -> EventLog:
@@ -79,19 +84,7 @@ def load_events(path: Path, items: ItemTable) -> EventLog:
     Raises:
         DataError: a column is missing, an event type is unknown, or an item is not in `items`.
     """
-    frame = read_table(path)
-    require_columns(frame, EVENT_COLUMNS, path)
-    frame = frame.select(EVENT_COLUMNS).with_columns(
-        pl.col("user_id").cast(pl.String), pl.col("item_id").cast(pl.String)
-    )
-    empty = frame.select(pl.all().is_null().any()).row(0, named=True)
-    for column, has_null in empty.items():
-        if has_null:
-            raise DataError(f"{path}: the column {column} has empty cells")
-    frame = frame.sort("timestamp", maintain_order=True)
-    types = _type_codes(frame["event_type"], path)
-    is_support = np.isin(types, [EVENT_TYPE_INDEX[kind] for kind in SUPPORT_TYPES])
-    frame, types = frame.filter(pl.Series(is_support)), types[is_support]
+    frame, types = support_events(path)
     user_ids = frame["user_id"].unique(maintain_order=True)
     return EventLog(
         users=_codes(frame["user_id"], user_ids.to_list()),
@@ -100,6 +93,30 @@ def load_events(path: Path, items: ItemTable) -> EventLog:
         times=(frame["timestamp"].cast(pl.Float64) * 1000).cast(pl.Int64).to_numpy(),
         user_ids=user_ids.to_list(),
     )
+
+
+def support_events(path: Path, more: tuple[str, ...] = ()) -> tuple[pl.DataFrame, NDArray[np.int8]]:
+    """Return the rows of an events file that `load_events` keeps, in its order, and their types.
+
+    Args:
+        path: of the file.
+        more: columns to return besides `EVENT_COLUMNS`; these may have empty cells.
+
+    Raises:
+        DataError: a column is missing or has empty cells, or an event type is unknown.
+    """
+    frame = read_table(path)
+    require_columns(frame, (*EVENT_COLUMNS, *more), path)
+    frame = frame.select(*EVENT_COLUMNS, *(name for name in more if name not in EVENT_COLUMNS))
+    frame = frame.with_columns(pl.col("user_id", "item_id").cast(pl.String))
+    empty = frame.select(pl.col(EVENT_COLUMNS).is_null().any()).row(0, named=True)
+    for column, has_null in empty.items():
+        if has_null:
+            raise DataError(f"{path}: the column {column} has empty cells")
+    frame = frame.sort("timestamp", maintain_order=True)
+    types = _type_codes(frame["event_type"], path)
+    is_support = np.isin(types, [EVENT_TYPE_INDEX[kind] for kind in SUPPORT_TYPES])
+    return frame.filter(pl.Series(is_support)), types[is_support]
 
 
 def read_table(path: Path) -> pl.DataFrame:
