@@ -42,6 +42,15 @@ def train(
             help="Train on what the topics clickstream and catalog hold now, in place of files.",
         ),
     ] = False,
+    hold_out: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN=VALUE,…",
+            help="Leave a scenario's events out, such as category_code=auto.*: a column of the"
+            " items or else the events file.",
+            show_default=False,
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of every random draw.")] = 0,
     cut: Annotated[
         float,
@@ -82,7 +91,7 @@ def train(
     settings = settings_from(
         config, bootstrap_servers, properties, training={"epochs": epochs, "dim": dim}
     )
-    source = _source(settings, events, items, from_kafka=from_kafka)
+    source = _source(settings, events, items, from_kafka=from_kafka, hold_out=hold_out)
 
     from rich.console import Console
 
@@ -110,12 +119,19 @@ def train(
         f" {manifest.provenance.train_events:,} events of"
         f" {manifest.provenance.train_users:,} users"
     )
+    if (held := manifest.provenance.held_out) is not None:
+        console.print(f"held out: {held.events:,} events of {held.column}={','.join(held.values)}")
     if from_kafka:
         console.print(left_out_text(manifest.provenance.left_out))
 
 
 def _source(
-    settings: Settings, events: Path | None, items: Path | None, *, from_kafka: bool
+    settings: Settings,
+    events: Path | None,
+    items: Path | None,
+    *,
+    from_kafka: bool,
+    hold_out: str | None,
 ) -> TrainingSource:
     if from_kafka and (events is not None or items is not None):
         raise SettingsError("--from-kafka takes the place of --events and --items; drop one")
@@ -124,8 +140,12 @@ def _source(
             "there is nothing to train on: give both --events and --items, or --from-kafka"
         )
 
+    from worker.scenarios import ScenarioChoice
     from worker.training.sources import FileSource, TopicSource
 
+    chosen = ScenarioChoice.parse_values(hold_out, "--hold-out") if hold_out is not None else None
     if events is None or items is None:
+        if chosen is not None:
+            raise SettingsError("--hold-out needs the columns of files: --events and --items")
         return TopicSource(settings)
-    return FileSource(events, items)
+    return FileSource(events, items, chosen)

@@ -56,6 +56,15 @@ class TopicRange(msgspec.Struct, frozen=True, kw_only=True):
     partitions: list[OffsetRange]
 
 
+class HeldOut(msgspec.Struct, frozen=True, kw_only=True):
+    """Scenarios that were left out of training; see `worker.scenarios`."""
+
+    column: str
+    values: list[str]
+    events: int
+    """Events before the cut that training could have seen otherwise."""
+
+
 class Provenance(msgspec.Struct, frozen=True, kw_only=True):
     """Where a bundle came from: from files, or from topics."""
 
@@ -67,6 +76,8 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
     items_topic: TopicRange | None = None
     left_out: dict[str, int] = {}
     """Records of the topics that training did not use, by reason."""
+    held_out: HeldOut | None = None
+    """None if nothing was."""
     cut: float
     """Quantile of first-event times at which the log was cut."""
     cut_time: int

@@ -17,6 +17,7 @@ from worker.encoder.export import export_encoder
 from worker.encoder.text_encoder import TextEncoder
 from worker.model.bundle import (
     TEXT_ENCODER,
+    HeldOut,
     KnownItems,
     Manifest,
     Provenance,
@@ -25,11 +26,12 @@ from worker.model.bundle import (
     write_memory,
 )
 from worker.model.serving import ANCHORS, pick_device
-from worker.split import TimeCut, split_at
+from worker.scenarios import Scenarios
+from worker.split import TimeCut, split_at, training_mask
 from worker.training.checkpoint import Checkpoint, checkpoint_folder
 from worker.training.job_key import job_key
 from worker.training.progress import Progress
-from worker.training.sources import Origin, TrainingSource
+from worker.training.sources import TrainingData, TrainingSource
 from worker.training.trained import TrainedModel
 from worker.training.trainer import MetaTrainer
 
@@ -64,12 +66,13 @@ def train_bundle(job: TrainingJob, progress: Progress) -> Manifest:
             be used.
     """
     data = job.source.read(progress)
-    items, cut = data.items, split_at(data.log, job.cut)
+    held_out = data.held_out
+    items, cut = data.items, split_at(data.log, job.cut, held_out.mask if held_out else None)
     device = pick_device(job.device)
     with new_bundle_folder(job.out) as folder:
         progress.on_phase("preparing the text encoder", 1)
         _place_encoder(job.encoder, folder / TEXT_ENCODER)
-        provenance = _provenance(job, data.origin, cut)
+        provenance = _provenance(job, data, cut)
         checkpoint = Checkpoint(
             checkpoint_folder(job.out),
             job_key(provenance, folder / TEXT_ENCODER, device),
@@ -157,14 +160,25 @@ def _known_items(trained: TrainedModel, items: ItemTable) -> KnownItems:
     )
 
 
-def _provenance(job: TrainingJob, origin: Origin, cut: TimeCut) -> Provenance:
+def _provenance(job: TrainingJob, data: TrainingData, cut: TimeCut) -> Provenance:
     train: EventLog = cut.train
     return Provenance(
-        **vars(origin),
+        **vars(data.origin),
+        held_out=_held_out(data.held_out, training_mask(data.log, job.cut)[1]),
         cut=job.cut,
         cut_time=cut.time,
         seed=job.seed,
         train_events=len(train),
         train_users=len(np.unique(train.users)),
         settings=job.settings.model_dump(),
+    )
+
+
+def _held_out(scenarios: Scenarios | None, in_train: NDArray[np.bool_]) -> HeldOut | None:
+    if scenarios is None:
+        return None
+    return HeldOut(
+        column=scenarios.column,
+        values=list(scenarios.labels),
+        events=int((scenarios.mask & in_train).sum()),
     )

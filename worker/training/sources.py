@@ -10,6 +10,7 @@ from schemas.settings import Settings
 from worker.data import EventLog, ItemTable, load_events, load_items
 from worker.files import sha256_of
 from worker.model.bundle import TopicRange
+from worker.scenarios import ScenarioChoice, Scenarios, find_scenarios
 from worker.topic_history import read_history
 from worker.training.progress import Progress
 
@@ -34,6 +35,8 @@ class TrainingData:
     items: ItemTable
     log: EventLog
     origin: Origin
+    held_out: Scenarios | None = None
+    """What to leave out of training."""
 
 
 class TrainingSource(Protocol):
@@ -54,12 +57,14 @@ class FileSource:
 
     events: Path
     items: Path
+    hold_out: ScenarioChoice | None = None
+    """Scenarios to leave out of training."""
 
     def read(self, progress: Progress) -> TrainingData:
         """Read the files.
 
         Raises:
-            DataError: the files cannot be used.
+            DataError: the files cannot be used, or hold no such scenario.
         """
         progress.on_phase("reading events", 1)
         items = load_items(self.items)
@@ -70,7 +75,12 @@ class FileSource:
             items_file=self.items.name,
             items_sha256=sha256_of(self.items),
         )
-        return TrainingData(items, log, origin)
+        held_out = (
+            find_scenarios(self.hold_out, self.events, self.items, items, log)
+            if self.hold_out
+            else None
+        )
+        return TrainingData(items, log, origin, held_out)
 
 
 @dataclass(frozen=True)
