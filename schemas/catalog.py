@@ -41,3 +41,8 @@ def item_text(item: CatalogItem) -> str:
             seen.add(word.casefold())
             words.append(word)
     return " ".join(words)
+
+
+def category_text(item: CatalogItem) -> str:
+    """Return the item's category path as one text: levels joined by " > ", blank without any."""
+    return " > ".join(item.categories)

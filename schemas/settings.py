@@ -227,6 +227,44 @@ class TrainingSettings(_Section):
     id_dropout: float = Field(
         0.1, ge=0, lt=1, description="share of items that lose their id embedding in a batch"
     )
+    inner_steps: int = Field(1, ge=1, le=16, description="inner-loop gradient steps on an event")
+    type_steps: bool = Field(
+        False, description="learn a factor on the inner loop's step sizes for each event type"
+    )
+    timed_forgetting: bool = Field(
+        False, description="let the fast weights' decay depend on the time since the last event"
+    )
+    inner_temperature: bool = Field(
+        False, description="learn a temperature of the inner loop's softmax"
+    )
+    first_order: bool = Field(
+        False, description="leave the second derivatives out of the meta-gradient"
+    )
+    meta_weight: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="weight α of the loss after adaptation; 1 − α is that of the loss without it",
+    )
+    crop: float = Field(0, ge=0, le=1, description="share of streams cut to a random part")
+    mask: float = Field(0, ge=0, lt=1, description="share of events whose item is hidden")
+    noise: float = Field(
+        0, ge=0, description="Gaussian noise on item vectors, in multiples of their spread"
+    )
+    dropout: float = Field(0, ge=0, lt=1, description="dropout on the item vectors of events")
+    adversarial: float = Field(
+        0, ge=0, description="adversarial shift of item vectors, in multiples of their length"
+    )
+    type_weight: float = Field(0, ge=0, description="weight of predicting the next event's type")
+    category_weight: float = Field(
+        0, ge=0, description="weight of predicting the next item's category"
+    )
+    purchase_weight: float = Field(
+        0, ge=0, description="weight of predicting a purchase later in the session"
+    )
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="of meta-training; bfloat16 is mixed precision"
+    )
     memory: bool = Field(True, description="give the model an item memory, and mix it in")
     memory_neighbours: int = Field(
         64, ge=1, description="most followers, and most predecessors, kept of an item"

@@ -13,7 +13,7 @@ import numpy as np
 from confluent_kafka import Message
 from numpy.typing import NDArray
 
-from schemas.catalog import CatalogItem, item_text
+from schemas.catalog import CatalogItem, category_text, item_text
 from schemas.clickstream import EVENT_TYPE_INDEX, SUPPORT_TYPES, EventType
 from schemas.codec import Codec, build_codec
 from schemas.errors import BrokerError, DataError
@@ -201,7 +201,7 @@ class _CatalogueRecords:
 
     def __init__(self, codec: Codec) -> None:
         self._decode = codec.decoder(CatalogItem)
-        self._items: dict[str, tuple[int, int, str]] = {}
+        self._items: dict[str, tuple[int, int, str, str]] = {}
         self.unusable = 0
 
     def take(self, messages: list[Message]) -> None:
@@ -212,12 +212,14 @@ class _CatalogueRecords:
             elif change.item is None:
                 self._items.pop(change.item_id, None)
             else:
-                self._items[change.item_id] = (*position(message), item_text(change.item))
+                texts = item_text(change.item), category_text(change.item)
+                self._items[change.item_id] = (*position(message), *texts)
 
     def table(self) -> ItemTable:
         # The position of the latest record: compaction does not change it.
         ordered = sorted(self._items, key=lambda item_id: self._items[item_id][:2])
-        return ItemTable(ordered, [self._items[item_id][2] for item_id in ordered])
+        found = [self._items[item_id] for item_id in ordered]
+        return ItemTable(ordered, [item[2] for item in found], [item[3] for item in found])
 
 
 class _EventRecords:

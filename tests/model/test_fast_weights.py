@@ -3,8 +3,15 @@
 import pytest
 import torch
 
+from schemas.clickstream import EventType
 from worker.model.config import ModelConfig
-from worker.model.fast_weights import FastWeights, InnerLoop, support_gradient, support_loss
+from worker.model.fast_weights import (
+    FastWeights,
+    InnerLoop,
+    Support,
+    support_gradient,
+    support_loss,
+)
 from worker.model.meta_model import MetaRecommender
 
 CONFIG = ModelConfig(dim=12, rank=3, anchors=17, text_dim=5)
@@ -23,6 +30,13 @@ def random(*shape: int, seed: int = 1) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.double)
 
 
+def support(targets: torch.Tensor) -> Support:
+    """Of each event type in turn, with gaps of all sizes."""
+    n = len(targets)
+    gaps = torch.tensor([-1.0, 0.0, 5.0, 90.0, 4e3, 1e5, 3e7])[:n]
+    return Support(targets, torch.arange(n) % len(EventType), gaps)
+
+
 def test_closed_form_step_is_autograds_gradient_step() -> None:
     loop = randomised(InnerLoop(CONFIG))
     hidden, target = random(USERS, 12, seed=2), random(USERS, 12, seed=3)
@@ -35,7 +49,7 @@ def test_closed_form_step_is_autograds_gradient_step() -> None:
     decay_bias = torch.sigmoid(loop.decay_bias_logit)
     decay_adapter = torch.sigmoid(loop.decay_adapter_logit)
 
-    step = loop.step(loop.query(hidden, keys, start), keys, start, target, anchors)
+    step = loop.step(loop.query(hidden, keys, start), keys, start, support(target), anchors)
 
     expected_bias = decay_bias * bias - loop.step_bias * of_bias
     expected_adapter = decay_adapter * adapter - loop.step_adapter * of_adapter
@@ -62,7 +76,7 @@ def test_a_step_lowers_the_support_loss_for_a_small_positive_step_size() -> None
     hidden, target, anchors = random(USERS, 12), random(USERS, 12, seed=2), random(17, 12, seed=3)
     start = loop.start(USERS)
     keys = loop.keys(hidden)
-    step = loop.step(loop.query(hidden, keys, start), keys, start, target, anchors)
+    step = loop.step(loop.query(hidden, keys, start), keys, start, support(target), anchors)
     after = support_loss(loop.query(hidden, keys, step.weights), target, anchors)
     assert (after < step.loss_before).all()
 

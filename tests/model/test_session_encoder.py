@@ -1,6 +1,7 @@
 import torch
 
 from worker.model.config import ModelConfig
+from worker.model.gaps import gap_bucket
 from worker.model.session_encoder import SessionEncoder
 
 CONFIG = ModelConfig(dim=8, rank=2, anchors=4, text_dim=3)
@@ -20,7 +21,6 @@ def test_stepping_equals_unrolling() -> None:
 
 
 def test_gap_buckets_are_log2_seconds_and_none_has_its_own() -> None:
-    encoder = SessionEncoder(CONFIG)
     gaps = torch.tensor([-1.0, 0.0, 0.9, 1.0, 3.0, 1e30])
     last = CONFIG.gap_buckets - 1
-    assert encoder.bucket(gaps).tolist() == [CONFIG.gap_buckets, 0, 0, 1, 2, last]
+    assert gap_bucket(gaps, CONFIG.gap_buckets).tolist() == [CONFIG.gap_buckets, 0, 0, 1, 2, last]

@@ -30,3 +30,11 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Of the item memory; None for a model without one."""
     mixer: Size = 32
     """Width of the hidden layer that weighs what the item memory knows."""
+    inner_steps: Size = 1
+    """Gradient steps that the inner loop takes on each event."""
+    type_steps: bool = False
+    """Whether each event type has a learned factor on the step sizes."""
+    timed_forgetting: bool = False
+    """Whether the fast weights' decay depends on the time since the user's previous event."""
+    inner_temperature: bool = False
+    """Whether the inner loop's softmax has a learned temperature of its own."""

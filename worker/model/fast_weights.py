@@ -11,6 +11,9 @@ so ∂L/∂b = g and ∂L/∂A = g kᵀ, and one gradient step with per-paramete
     b ← λ_b ⊙ b − α_b ⊙ g,        A ← λ_A ⊙ A − α_A ⊙ (g kᵀ).
 
 α, λ, B and the starting point φ₀ are meta-learned by back-propagation through the unrolled stream.
+Options, off by default: several steps on an event, which decay once; a factor on α that depends on
+the event's type; a λ that depends on the time since the user's previous event; and a temperature τ
+of the softmax, L(φ) = −log softmax(τ q·v), whose gradient is τ g at the scaled logits.
 Compare MAML (Finn et al. 2017, arXiv:1703.03400), the learned step sizes of Meta-SGD (Li et al.
 2017, arXiv:1707.09835), ANIL (Raghu et al. 2020, arXiv:1909.09157), and fast-weight programmers
 (Schlag et al. 2021, arXiv:2102.11174).
@@ -23,7 +26,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from schemas.clickstream import EventType
 from worker.model.config import ModelConfig
+from worker.model.gaps import gap_bucket
 
 
 class FastWeights(NamedTuple):
@@ -33,6 +38,17 @@ class FastWeights(NamedTuple):
     """b, (n, d)."""
     adapter: Tensor
     """A, (n, d, r)."""
+
+
+class Support(NamedTuple):
+    """What each of n users did: the support set of one inner-loop step."""
+
+    targets: Tensor
+    """Vector of what the user acted on, (n, d)."""
+    types: Tensor
+    """Rows of `EVENT_TYPE_INDEX`, int64 (n,)."""
+    gaps: Tensor
+    """Seconds since the user's previous event, (n,); negative if none."""
 
 
 class SupportStep(NamedTuple):
@@ -57,6 +73,12 @@ class InnerLoop(nn.Module):
         self.decay_bias_logit = nn.Parameter(torch.full((dim,), 2.2))
         self.decay_adapter_logit = nn.Parameter(torch.full((dim, rank), 2.2))
         self.key_projection = nn.Linear(dim, rank, bias=False)
+        self._steps = config.inner_steps
+        self._gap_buckets = config.gap_buckets
+        self.type_log_factor = _zeros(len(EventType)) if config.type_steps else None
+        # One more: the user's first event has no gap.
+        self.gap_decay_shift = _zeros(config.gap_buckets + 1) if config.timed_forgetting else None
+        self.log_temperature = _zeros(1) if config.inner_temperature else None
 
     def start(self, n: int) -> FastWeights:
         """Return the starting point of `n` users."""
@@ -71,22 +93,83 @@ class InnerLoop(nn.Module):
         return hidden + weights.bias + torch.einsum("ndr,nr->nd", weights.adapter, keys)
 
     def step(
-        self, query: Tensor, keys: Tensor, weights: FastWeights, target: Tensor, anchors: Tensor
+        self,
+        query: Tensor,
+        keys: Tensor,
+        weights: FastWeights,
+        support: Support,
+        anchors: Tensor,
+        *,
+        first_order: bool = False,
     ) -> SupportStep:
-        """Take one inner-loop step on each user's target.
+        """Take the inner loop's steps on what each user did.
 
         Args:
             query: q of these weights, (n, d).
             keys: k, (n, r).
             weights: φ before the step.
-            target: vector of the item acted on, (n, d).
+            support: what the users did.
             anchors: anchor item vectors, (M, d), the same for all users.
+            first_order: take ∂L/∂φ as a constant when this step is differentiated (first-order
+                MAML, arXiv:1703.03400, section 5.2); its value is the same.
         """
-        gradient, loss = support_gradient(query, target, anchors)
-        bias = torch.sigmoid(self.decay_bias_logit) * weights.bias - self.step_bias * gradient
-        outer = gradient.unsqueeze(2) * keys.unsqueeze(1)
-        decayed = torch.sigmoid(self.decay_adapter_logit) * weights.adapter
-        return SupportStep(FastWeights(bias, decayed - self.step_adapter * outer), loss)
+        decayed = self._decayed(weights, support.gaps)
+        factor = self._factor(support.types)
+        before, targets = weights, support.targets
+        first_loss: Tensor | None = None
+        for _ in range(self._steps):
+            gradient, loss = self._gradient(query, targets, anchors, first_order=first_order)
+            outer = gradient.unsqueeze(2) * (keys.detach() if first_order else keys).unsqueeze(1)
+            step_bias, step_adapter = self.step_bias * gradient, self.step_adapter * outer
+            if factor is not None:
+                step_bias = factor.unsqueeze(1) * step_bias
+                step_adapter = factor.view(-1, 1, 1) * step_adapter
+            after = FastWeights(decayed.bias - step_bias, decayed.adapter - step_adapter)
+            first_loss = loss if first_loss is None else first_loss
+            if self._steps > 1:
+                query = query + self._change(before, after, keys)
+                before = decayed = after
+        assert first_loss is not None  # there is a step at least
+        return SupportStep(after, first_loss)
+
+    def support_loss(self, query: Tensor, targets: Tensor, anchors: Tensor) -> Tensor:
+        """Return L (n,) of queries (n, d) whose users acted on `targets` (n, d), in nats."""
+        return support_loss(self._scaled(query), targets, anchors)
+
+    def _gradient(
+        self, query: Tensor, targets: Tensor, anchors: Tensor, *, first_order: bool
+    ) -> tuple[Tensor, Tensor]:
+        if first_order:
+            query, targets, anchors = query.detach(), targets.detach(), anchors.detach()
+        gradient, loss = support_gradient(self._scaled(query), targets, anchors)
+        return self._scaled(gradient), loss
+
+    def _scaled(self, tensor: Tensor) -> Tensor:
+        if self.log_temperature is None:
+            return tensor
+        return self.log_temperature.exp() * tensor
+
+    def _factor(self, types: Tensor) -> Tensor | None:
+        return None if self.type_log_factor is None else self.type_log_factor[types].exp()
+
+    def _decayed(self, weights: FastWeights, gaps: Tensor) -> FastWeights:
+        bias: Tensor = self.decay_bias_logit
+        adapter: Tensor = self.decay_adapter_logit
+        if self.gap_decay_shift is not None:
+            shift = self.gap_decay_shift[gap_bucket(gaps, self._gap_buckets)]
+            bias, adapter = bias + shift.unsqueeze(1), adapter + shift.view(-1, 1, 1)
+        return FastWeights(
+            torch.sigmoid(bias) * weights.bias, torch.sigmoid(adapter) * weights.adapter
+        )
+
+    @staticmethod
+    def _change(before: FastWeights, after: FastWeights, keys: Tensor) -> Tensor:
+        of_adapter = torch.einsum("ndr,nr->nd", after.adapter - before.adapter, keys)
+        return after.bias - before.bias + of_adapter
+
+
+def _zeros(size: int) -> nn.Parameter:
+    return nn.Parameter(torch.zeros(size))
 
 
 def support_gradient(query: Tensor, target: Tensor, anchors: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from worker.model.config import ModelConfig
-from worker.model.fast_weights import InnerLoop
+from worker.model.fast_weights import InnerLoop, Support
 from worker.model.item_tower import ItemTower
 from worker.model.mixer import Mixer
 from worker.model.repeat_bias import RepeatBias
@@ -29,6 +29,16 @@ class MetaRecommender(nn.Module):
         self.repeat = RepeatBias(config)
         memory = config.memory
         self.mixer = None if memory is None else Mixer(config.mixer, memory.recent)
+        self.tasks: nn.Module | None = None
+        """Heads for further tasks in training; never in a bundle."""
+
+    def serving_state(self) -> dict[str, Tensor]:
+        """Return the tensors that serving needs, by name: all but the heads of further tasks."""
+        return {
+            name: tensor
+            for name, tensor in self.state_dict().items()
+            if not name.startswith("tasks.")
+        }
 
     def unroll(
         self,
@@ -38,12 +48,13 @@ class MetaRecommender(nn.Module):
         anchors: Tensor,
         *,
         adapt: bool = True,
+        first_order: bool = False,
     ) -> Tensor:
         """Return the query before each event of n users' streams: (n, T, d).
 
         The stream is the worker's own: query, then one inner-loop step on the event's item, then
         the session encoder consumes the event. Back-propagating through it gives the exact
-        (second-order) meta-gradient.
+        (second-order) meta-gradient, unless `first_order`.
 
         Args:
             vectors: item vectors of the events, (n, T, d).
@@ -51,6 +62,7 @@ class MetaRecommender(nn.Module):
             gaps: seconds since the previous event, (n, T); negative for the first.
             anchors: anchor vectors, (M, d).
             adapt: False switches the inner loop off: the fast weights stay at their start.
+            first_order: see `InnerLoop.step`.
         """
         length = vectors.shape[1]
         inputs = self.session.inputs(vectors[:, :-1], types[:, :-1], gaps[:, :-1])
@@ -62,7 +74,8 @@ class MetaRecommender(nn.Module):
             query = self.inner_loop.query(hidden[:, t], keys[:, t], weights)
             queries.append(query)
             if adapt and t + 1 < length:
+                support = Support(vectors[:, t], types[:, t], gaps[:, t])
                 weights = self.inner_loop.step(
-                    query, keys[:, t], weights, vectors[:, t], anchors
+                    query, keys[:, t], weights, support, anchors, first_order=first_order
                 ).weights
         return torch.stack(queries, dim=1)

@@ -13,7 +13,7 @@ from schemas.errors import BundleError
 from worker.encoder.text_encoder import TextEncoder
 from worker.item_memory.memory import ItemMemory
 from worker.model.bundle import Bundle
-from worker.model.fast_weights import FastWeights, support_loss
+from worker.model.fast_weights import FastWeights, Support
 from worker.model.interface import UserArrays
 from worker.model.meta_model import MetaRecommender
 from worker.model.mixing import Scored, mix
@@ -149,10 +149,12 @@ class ServingModel:
         keys = loop.keys(users.hidden)
         query = loop.query(users.hidden, keys, weights)
         if inner_loop:
-            weights, before = loop.step(query, keys, weights, targets, self._anchors)
-            after = support_loss(loop.query(users.hidden, keys, weights), targets, self._anchors)
+            support = Support(targets, types, gaps)
+            weights, before = loop.step(query, keys, weights, support, self._anchors)
+            query = loop.query(users.hidden, keys, weights)
+            after = loop.support_loss(query, targets, self._anchors)
         else:
-            before = after = support_loss(query, targets, self._anchors)
+            before = after = loop.support_loss(query, targets, self._anchors)
         hidden = session.step(users.hidden, session.inputs(targets, types, gaps))
         return UserArrays(hidden, weights.bias, weights.adapter), before, after
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from schemas.clickstream import EventType
 from worker.model.config import ModelConfig
+from worker.model.gaps import gap_bucket
 
 
 class SessionEncoder(nn.Module):
@@ -36,13 +37,8 @@ class SessionEncoder(nn.Module):
             gaps: seconds since the user's previous event; negative where there is none.
         """
         of_type: Tensor = self.type_embedding(types)
-        of_gap: Tensor = self.gap_embedding(self.bucket(gaps))
+        of_gap: Tensor = self.gap_embedding(gap_bucket(gaps, self.gap_buckets))
         return vectors + of_type + of_gap
-
-    def bucket(self, gaps: Tensor) -> Tensor:
-        """Return the bucket of each gap: floor(log2(1 + seconds)), the last one for "none"."""
-        bucket = torch.log2(1.0 + gaps.clamp(min=0.0)).long().clamp(max=self.gap_buckets - 1)
-        return torch.where(gaps < 0, self.gap_buckets, bucket)
 
     def unroll(self, inputs: Tensor) -> Tensor:
         """Return the states before each event and after the last: (n, T, d) → (n, T + 1, d)."""

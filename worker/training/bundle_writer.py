@@ -83,7 +83,8 @@ def train_bundle(job: TrainingJob, progress: Progress) -> Manifest:
         )
         vectors = encode_texts(encoder, items.texts, progress)
         checkpoint.start_clock()
-        trained = _train(job, cut.train, vectors, device, progress=progress, checkpoint=checkpoint)
+        material = _Material(cut.train, vectors, items.categories, device)
+        trained = _train(job, material, progress=progress, checkpoint=checkpoint)
         seconds = checkpoint.seconds
         validation = trained.validation
         if trained.memory is not None:
@@ -91,7 +92,7 @@ def train_bundle(job: TrainingJob, progress: Progress) -> Manifest:
         manifest = write_bundle(
             folder,
             model=trained.model.config,
-            weights={**trained.model.state_dict(), ANCHORS: trained.anchors},
+            weights={**trained.model.serving_state(), ANCHORS: trained.anchors},
             items=_known_items(trained, items),
             provenance=provenance,
             metrics={
@@ -106,11 +107,30 @@ def train_bundle(job: TrainingJob, progress: Progress) -> Manifest:
     return manifest
 
 
+@dataclass(frozen=True)
+class _Material:
+    """What a trainer works on."""
+
+    log: EventLog
+    text_vectors: NDArray[np.float32]
+    categories: list[str] | None
+    device: torch.device
+
+    def trainer(self, job: TrainingJob, *, validate: bool) -> MetaTrainer:
+        return MetaTrainer(
+            job.settings,
+            self.log,
+            self.text_vectors,
+            job.seed,
+            self.device,
+            validate=validate,
+            categories=self.categories,
+        )
+
+
 def _train(
     job: TrainingJob,
-    log: EventLog,
-    vectors: NDArray[np.float32],
-    device: torch.device,
+    material: _Material,
     *,
     progress: Progress,
     checkpoint: Checkpoint,
@@ -123,13 +143,13 @@ def _train(
         progress.on_step(batches * done)
 
     most = job.settings.epochs
-    trainer = MetaTrainer(job.settings, log, vectors, job.seed, device)
+    trainer = material.trainer(job, validate=True)
     done = most if checkpoint.refitting else checkpoint.epochs_done
     begin("meta-training", trainer.batches_per_epoch, most, done)
     trained = trainer.train(step, progress.on_epoch, checkpoint)
     if not job.settings.refit:
         return trained
-    everybody = MetaTrainer(job.settings, log, vectors, job.seed, device, validate=False)
+    everybody = material.trainer(job, validate=False)
     epochs, done = trained.best_epoch, checkpoint.epochs_done
     begin("meta-training on all users", everybody.batches_per_epoch, epochs, done)
     return everybody.refit(trained, step, checkpoint)

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 from schemas.errors import DataError
 from schemas.settings import TrainingSettings
@@ -23,10 +22,12 @@ from worker.ranking_quality import Quality, quality
 from worker.rows import NO_ITEM
 from worker.training.checkpoint import Checkpoint
 from worker.training.memory_stage import MemoryStage, memory_config
+from worker.training.objective import Drawn, Objective
 from worker.training.outer_loop import OuterLoop
 from worker.training.repeat_fit import fit_repeat_bias, repeat_cases
-from worker.training.sampled_softmax import Items, ItemSampler, sampled_softmax_loss
+from worker.training.sampled_softmax import ItemSampler
 from worker.training.sequences import StreamBatch, UserStreams, recent_items
+from worker.training.tasks import FurtherTasks, category_codes
 from worker.training.trained import Epoch, Fitted, TrainedModel
 
 _GRADIENT_NORM = 1.0
@@ -58,6 +59,7 @@ class MetaTrainer:
         device: where to train.
         validate: keep some users for early stopping and for what is fitted after the outer loop;
             False trains on everybody, for `refit`.
+        categories: of the items, for the task of predicting them; None if unknown.
 
     Raises:
         DataError: there are too few users to train on.
@@ -72,6 +74,7 @@ class MetaTrainer:
         device: torch.device,
         *,
         validate: bool = True,
+        categories: list[str] | None = None,
     ) -> None:
         torch.manual_seed(seed)
         self._settings = settings
@@ -91,17 +94,16 @@ class MetaTrainer:
         rows[self.known] = np.arange(len(self.known))
         self._rows = torch.from_numpy(rows).to(device)
         self._is_known = torch.from_numpy(self.counts > 0).to(device)
-        self._log_probability = self._sampler.log_probability.to(device)
         self._log = log
         self._held_out = validation
-        config = ModelConfig(
-            dim=settings.dim,
-            rank=settings.rank,
-            anchors=settings.anchors,
-            text_dim=text_vectors.shape[1],
-            memory=memory_config(log, settings.memory_neighbours) if settings.memory else None,
+        self.model = MetaRecommender(
+            _model_config(settings, log, text_vectors.shape[1]), len(self.known)
         )
-        self.model = MetaRecommender(config, len(self.known)).to(device)
+        if FurtherTasks.wanted(settings):
+            codes = category_codes(categories, len(text_vectors))
+            self.model.tasks = FurtherTasks(settings, codes)
+        self.model.to(device)
+        self._objective = Objective(self.model, settings, self._sampler.log_probability.to(device))
         self.batches_per_epoch = self._streams.batch_count(settings.batch_users)
 
     def train(
@@ -238,27 +240,15 @@ class MetaTrainer:
 
     def _train_batch(self, batch: StreamBatch, optimizer: torch.optim.Optimizer) -> float:
         settings = self._settings
-        negatives = self._sampler.draw(settings.negatives, self._rng).to(self._device)
-        anchors = self._sampler.draw(settings.anchors, self._rng).to(self._device)
-        # Each item of the batch goes through the tower once, however often it occurs.
-        codes = torch.cat([batch.items.flatten(), negatives, anchors])
-        unique, inverse = torch.unique(codes, return_inverse=True)
+        drawn = Drawn(
+            self._objective.augmented(batch),
+            self._sampler.draw(settings.negatives, self._rng).to(self._device),
+            self._sampler.draw(settings.anchors, self._rng).to(self._device),
+        )
+        unique, inverse = drawn.codes()
         keep = (torch.rand(len(unique), device=self._device) >= settings.id_dropout).float()
         vectors = self.model.items(self._text[unique], self._rows[unique], keep)
-        # `embedding` and not indexing: its gradient adds up in a fixed order, so that training is a
-        # function of the seed.
-        event_vectors, negative_vectors, anchor_vectors = (
-            F.embedding(part, vectors)
-            for part in inverse.split([batch.items.numel(), len(negatives), len(anchors)])
-        )
-        event_vectors = event_vectors.view(*batch.items.shape, -1)
-        queries = self.model.unroll(event_vectors, batch.types, batch.gaps, anchor_vectors)
-        loss = sampled_softmax_loss(
-            queries[batch.mask],
-            Items(event_vectors[batch.mask], batch.items[batch.mask]),
-            Items(negative_vectors, negatives),
-            self._log_probability,
-        )
+        loss = self._objective.loss(drawn, vectors, inverse)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), _GRADIENT_NORM)
@@ -285,3 +275,17 @@ class MetaTrainer:
         chosen = np.zeros(len(log.user_ids), np.bool_)
         chosen[self._rng.choice(users, n, replace=False)] = True
         return chosen[log.users]
+
+
+def _model_config(settings: TrainingSettings, log: EventLog, text_dim: int) -> ModelConfig:
+    return ModelConfig(
+        dim=settings.dim,
+        rank=settings.rank,
+        anchors=settings.anchors,
+        text_dim=text_dim,
+        memory=memory_config(log, settings.memory_neighbours) if settings.memory else None,
+        inner_steps=settings.inner_steps,
+        type_steps=settings.type_steps,
+        timed_forgetting=settings.timed_forgetting,
+        inner_temperature=settings.inner_temperature,
+    )
