@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from worker.evaluation.cells import Cells
 from worker.evaluation.metrics import bucket_masks, summarise
 from worker.evaluation.new_items import NewItemEvents
 from worker.evaluation.recommended import ItemPopularity, describe
 from worker.evaluation.report import (
-    Band,
-    Bands,
-    ComparedCell,
     Comparison,
     Comparisons,
     Confidence,
-    Difference,
     Gap,
     ModelReport,
     SegmentInfo,
 )
 from worker.evaluation.runner import ModelRun
 from worker.evaluation.segments import FEWEST_USERS, Segments
-from worker.evaluation.statistics import Interval, interval, mcnemar, p_value, resample
-from worker.ranking_quality import TOP, Quality, quality
+from worker.ranking_quality import Quality, quality
 from worker.split import TimeCut
 
 
@@ -72,20 +66,15 @@ class Measurement:
         }
         self._buckets = list(buckets)
         overall = np.ones(len(self._users), np.bool_)
-        self._cells = np.stack([overall, *buckets.values(), *self._by_segment.values()])
-        self._resampled = resample(self._ranks, self._users, self._cells, seed=seed)
+        masks = np.stack([overall, *buckets.values(), *self._by_segment.values()])
+        self._cells = Cells(self._ranks, self._users, masks, seed)
         self._users_of = {
             label: len(np.unique(self._users[mask])) for label, mask in self._by_segment.items()
         }
 
     def models(self) -> dict[str, ModelReport]:
         """Return the report of each model."""
-        hit_rates = interval(self._resampled.hit_rate)
-        reciprocals = interval(self._resampled.reciprocal_rank)
-        return {
-            run.name: self._model(place, run, hit_rates, reciprocals)
-            for place, run in enumerate(self._runs)
-        }
+        return {run.name: self._model(place, run) for place, run in enumerate(self._runs)}
 
     def comparisons(self) -> Comparisons | None:
         """Return the first model against each other one; None if there is no other."""
@@ -102,20 +91,12 @@ class Measurement:
         """Return how the scored users fall into segments."""
         return SegmentInfo(by=self._segments.by, users=self._users_of, fewest_users=FEWEST_USERS)
 
-    def _model(
-        self, place: int, run: ModelRun, hit_rates: Interval, reciprocals: Interval
-    ) -> ModelReport:
+    def _model(self, place: int, run: ModelRun) -> ModelReport:
         ranks = self._ranks[place]
         timing = run.timing
         seconds = (timing.tuning or 0.0) + (timing.training or 0.0) + timing.scoring
         summary = summarise(ranks, self._events_seen)
-        bands = [
-            Bands(
-                hit_rate=_band(hit_rates, place, cell),
-                reciprocal_rank=_band(reciprocals, place, cell),
-            )
-            for cell in range(len(self._cells))
-        ]
+        bands = [self._cells.bands(place, cell) for cell in range(len(self._cells))]
         by_segment = {label: quality(ranks[mask]) for label, mask in self._by_segment.items()}
         first_segment = 1 + len(self._buckets)
         return ModelReport(
@@ -148,49 +129,10 @@ class Measurement:
         )
 
     def _comparison(self, place: int) -> Comparison:
-        cells = [self._compared(place, cell) for cell in range(1 + len(self._buckets))]
+        cells = [self._cells.compared(place, cell) for cell in range(1 + len(self._buckets))]
         return Comparison(
             overall=cells[0], by_events_seen=dict(zip(self._buckets, cells[1:], strict=True))
         )
-
-    def _compared(self, place: int, cell: int) -> ComparedCell:
-        mask = self._cells[cell]
-        if not mask.any():
-            return ComparedCell(n=0, hit_rate=None, reciprocal_rank=None, mcnemar=None)
-        mine, other = self._ranks[0, mask], self._ranks[place, mask]
-        draws, ours, theirs = self._resampled, quality(mine), quality(other)
-        return ComparedCell(
-            n=len(mine),
-            hit_rate=_difference(ours.hit_rate, theirs.hit_rate, draws.hit_rate, place, cell),
-            reciprocal_rank=_difference(
-                ours.reciprocal_rank, theirs.reciprocal_rank, draws.reciprocal_rank, place, cell
-            ),
-            mcnemar=mcnemar(mine < TOP, other < TOP),
-        )
-
-
-def _band(values: Interval, model: int, cell: int) -> Band | None:
-    low, high = float(values.low[model, cell]), float(values.high[model, cell])
-    return None if math.isnan(low) else (low, high)
-
-
-def _difference(
-    mine: float | None,
-    other: float | None,
-    draws: NDArray[np.float64],
-    place: int,
-    cell: int,
-) -> Difference | None:
-    if mine is None or other is None:
-        return None
-    resampled = draws[:, 0, cell] - draws[:, place, cell]
-    band = interval(resampled)
-    return Difference(
-        difference=mine - other,
-        low=float(band.low),
-        high=float(band.high),
-        p=float(p_value(resampled)),
-    )
 
 
 def _spread(values: Sequence[float | None]) -> float:

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from schemas.errors import EvaluationError
+from worker.evaluation.cells import Band, Bands
 from worker.evaluation.recommended import NOTHING
-from worker.evaluation.report import Band, Bands, ModelReport, Report
+from worker.evaluation.report import ModelReport, Report
 from worker.ranking_quality import Quality
 
 if TYPE_CHECKING:

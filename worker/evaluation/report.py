@@ -9,14 +9,11 @@ import msgspec
 from schemas.errors import EvaluationError
 from worker.evaluation.baselines.base import Setting
 from worker.evaluation.baselines.selection import Trial
+from worker.evaluation.cells import Bands, ComparedCell
 from worker.evaluation.metrics import ModelQuality
 from worker.evaluation.new_items import Chance, NewItemQuality
 from worker.evaluation.recommended import Recommended
-from worker.evaluation.statistics import McNemar
 from worker.ranking_quality import Quality
-
-Band = tuple[float, float]
-"""Low and high end of a confidence interval."""
 
 
 class Protocol(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,13 +38,6 @@ class Protocol(msgspec.Struct, frozen=True, kw_only=True):
     """Of the draw of users where only some are scored, of the sampled lists, of the bootstrap."""
     confidence: float = 0.95
     bootstrap_draws: int = 0
-
-
-class Bands(msgspec.Struct, frozen=True, kw_only=True):
-    """Confidence intervals of a cell; None over no events."""
-
-    hit_rate: Band | None = msgspec.field(name="hr@20")
-    reciprocal_rank: Band | None = msgspec.field(name="mrr@20")
 
 
 class Confidence(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,27 +77,6 @@ class ModelReport(ModelQuality, frozen=True, kw_only=True):
     """None with fewer than two segments of enough users."""
     new_items: NewItemQuality | None = None
     """On items that training never saw."""
-
-
-class Difference(msgspec.Struct, frozen=True, kw_only=True):
-    """The reference less the other model, paired, by the bootstrap over users."""
-
-    difference: float
-    low: float
-    high: float
-    p: float
-    """Two-sided."""
-
-
-class ComparedCell(msgspec.Struct, frozen=True, kw_only=True):
-    """Two models on the same events."""
-
-    n: int
-    hit_rate: Difference | None = msgspec.field(name="hr@20")
-    """None over no events, as below."""
-    reciprocal_rank: Difference | None = msgspec.field(name="mrr@20")
-    mcnemar: McNemar | None
-    """Of hits at 20."""
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):

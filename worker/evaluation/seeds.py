@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from schemas.errors import EvaluationError
-from worker.evaluation.report import ComparedCell, Difference, ModelReport, Report
+from worker.evaluation.cells import ComparedCell, Difference
+from worker.evaluation.report import ModelReport, Report
 from worker.ranking_quality import Quality
 
 SAME = (

@@ -8,9 +8,10 @@ from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 
+from worker.evaluation.cells import Band, Bands, Difference
 from worker.evaluation.metrics import EVENTS_SEEN_BUCKETS
 from worker.evaluation.new_items import Chance
-from worker.evaluation.report import Band, Bands, Comparison, Difference, ModelReport, Report
+from worker.evaluation.report import Comparison, ModelReport, Report
 from worker.ranking_quality import Quality
 
 SIGNIFICANT = 0.01
