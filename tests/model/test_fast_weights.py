@@ -1,5 +1,6 @@
 """The closed-form inner loop against autograd, and the meta-gradient against finite differences."""
 
+import msgspec
 import pytest
 import torch
 
@@ -12,6 +13,7 @@ from worker.model.fast_weights import (
     support_gradient,
     support_loss,
 )
+from worker.model.gaps import gap_bucket
 from worker.model.meta_model import MetaRecommender
 
 CONFIG = ModelConfig(dim=12, rank=3, anchors=17, text_dim=5)
@@ -81,12 +83,12 @@ def test_a_step_lowers_the_support_loss_for_a_small_positive_step_size() -> None
     assert (after < step.loss_before).all()
 
 
-def outer_loss(model: MetaRecommender) -> torch.Tensor:
+def outer_loss(model: MetaRecommender, *, first_order: bool = False) -> torch.Tensor:
     vectors, anchors = random(USERS, 6, 12, seed=11), random(17, 12, seed=12)
     types = torch.zeros(USERS, 6, dtype=torch.long)
     gaps = random(USERS, 6, seed=13).abs() * 100
     gaps[:, 0] = -1
-    queries = model.unroll(vectors, types, gaps, anchors)
+    queries = model.unroll(vectors, types, gaps, anchors, first_order=first_order)
     flat = queries.reshape(-1, 12)
     return support_loss(flat, random(len(flat), 12, seed=14), anchors).mean()
 
@@ -134,3 +136,82 @@ def test_with_the_inner_loop_off_the_query_ignores_earlier_steps() -> None:
         for t in range(4)
     ]
     torch.testing.assert_close(off, torch.stack(expected, dim=1))
+
+
+OPTIONS = ModelConfig(
+    dim=12,
+    rank=3,
+    anchors=17,
+    text_dim=5,
+    inner_steps=3,
+    type_steps=True,
+    timed_forgetting=True,
+    inner_temperature=True,
+)
+
+
+def test_with_every_option_a_step_is_autograds_gradient_steps() -> None:
+    loop = randomised(InnerLoop(OPTIONS))
+    hidden, target = random(USERS, 12, seed=2), random(USERS, 12, seed=3)
+    anchors = random(17, 12, seed=4)
+    start = FastWeights(random(USERS, 12, seed=5), random(USERS, 12, 3, seed=6))
+    keys = loop.keys(hidden).detach()
+    types, gaps = support(target).types, support(target).gaps
+    factor = loop.type_log_factor[types].exp()
+    shift = loop.gap_decay_shift[gap_bucket(gaps, OPTIONS.gap_buckets)]
+
+    bias = torch.sigmoid(loop.decay_bias_logit + shift[:, None]) * start.bias
+    adapter = torch.sigmoid(loop.decay_adapter_logit + shift[:, None, None]) * start.adapter
+    query = loop.query(hidden, keys, start)
+    for _ in range(OPTIONS.inner_steps):
+        temperature = loop.log_temperature.exp()
+        leaf = query.detach().requires_grad_()
+        loss = support_loss(temperature * leaf, target, anchors)
+        (gradient,) = torch.autograd.grad(loss.sum(), leaf)
+        bias = bias - factor[:, None] * loop.step_bias * gradient
+        outer = gradient[:, :, None] * keys[:, None, :]
+        adapter = adapter - factor[:, None, None] * loop.step_adapter * outer
+        query = loop.query(hidden, keys, FastWeights(bias, adapter))
+
+    step = loop.step(loop.query(hidden, keys, start), keys, start, support(target), anchors)
+    torch.testing.assert_close(step.weights.bias, bias)
+    torch.testing.assert_close(step.weights.adapter, adapter)
+
+
+def test_options_start_where_the_plain_inner_loop_is() -> None:
+    plain, optional = InnerLoop(CONFIG), InnerLoop(msgspec.structs.replace(OPTIONS, inner_steps=1))
+    optional.load_state_dict(plain.state_dict(), strict=False)
+    hidden, target, anchors = (random(7, 12).float(), random(7, 12, seed=2).float(), random(17, 12))
+    keys = plain.keys(hidden)
+    of_both = [
+        loop.step(hidden, keys, loop.start(USERS), support(target), anchors.float())
+        for loop in (plain, optional)
+    ]
+    assert torch.equal(of_both[0].weights.bias, of_both[1].weights.bias)
+    assert torch.equal(of_both[0].weights.adapter, of_both[1].weights.adapter)
+
+
+def test_first_order_steps_have_the_same_value_and_another_gradient() -> None:
+    model = randomised(MetaRecommender(CONFIG, known_items=3))
+    exact, cut = outer_loss(model), outer_loss(model, first_order=True)
+    assert torch.equal(exact, cut)
+    parameter = model.inner_loop.start_bias
+    (of_exact,) = torch.autograd.grad(exact, parameter)
+    (of_cut,) = torch.autograd.grad(cut, parameter)
+    assert not torch.allclose(of_exact, of_cut, rtol=1e-3)
+    assert torch.nn.functional.cosine_similarity(of_exact, of_cut, dim=0) > 0.5
+
+
+@pytest.mark.parametrize("name", ["type_log_factor", "gap_decay_shift", "log_temperature"])
+def test_the_options_meta_gradient_agrees_with_finite_differences(name: str) -> None:
+    model = randomised(MetaRecommender(OPTIONS, known_items=3))
+    parameter = model.inner_loop.get_parameter(name)
+    (gradient,) = torch.autograd.grad(outer_loss(model), parameter)
+    direction, epsilon = random(*parameter.shape, seed=20), 1e-6
+    with torch.no_grad():
+        parameter.add_(epsilon * direction)
+        above = outer_loss(model)
+        parameter.sub_(2 * epsilon * direction)
+        below = outer_loss(model)
+    expected = float((above - below) / (2 * epsilon))
+    assert float((gradient * direction).sum()) == pytest.approx(expected, rel=1e-5)

@@ -8,6 +8,7 @@ import torch
 
 from schemas.settings import TrainingSettings
 from worker.data import EventLog
+from worker.model.meta_model import MetaRecommender
 from worker.training.trained import TrainedModel
 from worker.training.trainer import MetaTrainer
 
@@ -41,9 +42,17 @@ def trainer(
     settings: TrainingSettings = SETTINGS,
     *,
     validate: bool = True,
+    categories: list[str] | None = None,
 ) -> MetaTrainer:
-    device = torch.device("cpu")
-    return MetaTrainer(settings, log, vectors, seed=3, device=device, validate=validate)
+    return MetaTrainer(
+        settings,
+        log,
+        vectors,
+        seed=3,
+        device=torch.device("cpu"),
+        validate=validate,
+        categories=categories,
+    )
 
 
 def test_training_learns_to_tell_the_next_item() -> None:
@@ -175,3 +184,33 @@ def test_an_item_unseen_in_training_is_adapted_to_through_its_own_text() -> None
 
 def _training_users(made: MetaTrainer) -> np.ndarray:
     return np.unique(made._streams._log.users)
+
+
+def test_every_option_at_once_trains_and_leaves_no_task_heads_for_serving(log) -> None:
+    options = {
+        "inner_steps": 2,
+        "type_steps": True,
+        "timed_forgetting": True,
+        "inner_temperature": True,
+        "first_order": True,
+        "meta_weight": 0.8,
+        "crop": 0.3,
+        "mask": 0.1,
+        "noise": 0.1,
+        "dropout": 0.1,
+        "adversarial": 0.05,
+        "type_weight": 0.1,
+        "category_weight": 0.1,
+        "purchase_weight": 0.1,
+    }
+    settings = SETTINGS.model_copy(update=options)
+    shelves = [f"shelf {item // 10}" for item in range(ITEMS + 1)]
+    trained = [trainer(log, texts(), settings, categories=shelves).train() for _ in range(2)]
+    state = trained[0].model.serving_state()
+    assert trained[0].model.tasks is not None
+    assert not any(name.startswith("tasks.") for name in state)
+    served = MetaRecommender(trained[0].model.config, len(trained[0].known))
+    served.load_state_dict(state)
+    again = trained[1].model.state_dict()
+    assert all(torch.equal(value, again[name]) for name, value in state.items())
+    assert (trained[0].validation.reciprocal_rank or 0.0) > 0.6
