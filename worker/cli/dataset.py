@@ -56,6 +56,31 @@ def complete_journey_(
     )
 
 
+@dataset_app.command("training-period")
+def training_period(
+    *,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Parquet file to write.")],
+    events: Annotated[Path, typer.Option(help="Events, as `innerloop train` reads them.")],
+    items: Annotated[Path, typer.Option(help="Their items.")],
+    cut: Annotated[
+        float, typer.Option(min=0.01, max=0.99, help="As of `innerloop train` and `evaluate`.")
+    ] = 0.75,
+) -> None:
+    """Write the events that training may see: those before the cut, without the new users'.
+
+    Training and evaluating on this file is the protocol one step earlier: choose settings there,
+    and the new users of the whole file stay unseen.
+    """
+    from worker.data import load_events, load_items
+    from worker.split import split_at
+    from worker.training_period import write_events
+
+    table = load_items(items)
+    train = split_at(load_events(events, table), cut).train
+    write_events(train, table, out)
+    typer.echo(f"{len(train):,} events written to {out}.")
+
+
 @dataset_app.command()
 def convert(
     *,
