@@ -14,7 +14,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from schemas.errors import DataError, SettingsError
-from worker.data import EventLog, ItemTable, read_table, support_events
+from worker.data import EventLog, ItemTable
+from worker.event_arrays import read_column
+from worker.shards import shards_of
+from worker.tables import columns_of, read_tables
 
 NONE = -1
 """The scenario of an event that belongs to none of those asked for."""
@@ -122,20 +125,20 @@ def _values_of_events(
     column: str, events: Path, items: Path, catalogue: ItemTable, log: EventLog
 ) -> pl.Series:
     """Return the column's value at each event of the log as text; null where there is none."""
-    of_items = read_table(items)
+    of_items = read_tables(shards_of(items))
     if column in of_items.columns:
         in_order = _as_text(of_items[column])
         if of_items["item_id"].cast(pl.String).to_list() != catalogue.item_ids:
             raise DataError(f"{items} changed while it was read")
         return in_order[log.items.astype(np.int64)]
-    of_events = read_table(events).columns
+    shards = shards_of(events)
+    of_events = columns_of(shards[0])
     if column not in of_events:
         raise DataError(
             f"there is no column {column!r}: {items} has {', '.join(of_items.columns)};"
             f" {events} has {', '.join(of_events)}"
         )
-    frame, _ = support_events(events, (column,))
-    return _as_text(frame[column])
+    return _as_text(read_column(shards, column))
 
 
 def _as_text(column: pl.Series) -> pl.Series:

@@ -27,13 +27,19 @@ def train(
     events: Annotated[
         Path | None,
         typer.Option(
-            help="Events: user_id, item_id, event_type, timestamp (CSV or Parquet).",
+            metavar="FILE|FOLDER|'PATTERN'",
+            help="Events: user_id, item_id, event_type, timestamp (CSV or Parquet); of many files"
+            " a folder of Parquet or a pattern, such as 'shards/*.parquet'.",
             show_default=False,
         ),
     ] = None,
     items: Annotated[
         Path | None,
-        typer.Option(help="Items: item_id, title and more (CSV or Parquet).", show_default=False),
+        typer.Option(
+            metavar="FILE|FOLDER|'PATTERN'",
+            help="Items: item_id, title and more (CSV or Parquet).",
+            show_default=False,
+        ),
     ] = None,
     from_kafka: Annotated[
         bool,
@@ -84,7 +90,7 @@ def train(
 ) -> None:
     """Meta-train a model on the users seen before a time cut, and write it as a bundle.
 
-    The events and items are those of two files, or of the topics (--from-kafka).
+    The events and items are those of files, or of the topics (--from-kafka).
 
     Every other hyper-parameter is a setting of the section [training].
     """

@@ -16,7 +16,6 @@ from rich.text import Text
 from schemas.errors import DemoError
 from worker.broker.embedded import PARTITIONS
 from worker.broker.readiness import free_port
-from worker.data import read_table
 from worker.demo.bundle import reusable
 from worker.demo.children import Child, Children, command_name, interrupted_by_signals
 from worker.demo.frame import Frame
@@ -26,6 +25,7 @@ from worker.demo.subscriber import Subscriber
 from worker.demo.summary import CAUTION, next_steps, summary
 from worker.demo.visitors import Visitors
 from worker.demo.watch import Watch
+from worker.tables import read_table
 from worker.training.checkpoint import checkpoint_folder
 
 _ADDRESS = re.compile(r"BOOTSTRAP_SERVERS=(\S+)")

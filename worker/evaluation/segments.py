@@ -10,8 +10,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from schemas.errors import DataError
-from worker.data import read_table, require_columns
 from worker.split import TimeCut
+from worker.tables import read_table, require_columns
 
 ACTIVITY = "activity"
 """Segments by how many events the user has after the cut: also those that are not scored."""

@@ -8,9 +8,9 @@ from typing import Protocol
 
 from schemas.settings import Settings
 from worker.data import EventLog, ItemTable, load_events, load_items
-from worker.files import sha256_of
 from worker.model.bundle import TopicRange
 from worker.scenarios import ScenarioChoice, Scenarios, find_scenarios
+from worker.shards import sha256_of_shards, shards_of
 from worker.topic_history import read_history
 from worker.training.progress import Progress
 
@@ -53,7 +53,7 @@ class TrainingSource(Protocol):
 
 @dataclass(frozen=True)
 class FileSource:
-    """An events and an items file, as `worker.data` reads them."""
+    """Events and items in files, as `worker.data` reads them: one each, or many."""
 
     events: Path
     items: Path
@@ -66,14 +66,16 @@ class FileSource:
         Raises:
             DataError: the files cannot be used, or hold no such scenario.
         """
-        progress.on_phase("reading events", 1)
+        progress.on_phase("reading items", 1)
         items = load_items(self.items)
-        log = load_events(self.events, items)
+        shards = shards_of(self.events)
+        progress.on_phase("reading events", len(shards))
+        log = load_events(self.events, items, on_file=lambda: progress.on_step(1))
         origin = Origin(
             events_file=self.events.name,
-            events_sha256=sha256_of(self.events),
+            events_sha256=sha256_of_shards(shards),
             items_file=self.items.name,
-            items_sha256=sha256_of(self.items),
+            items_sha256=sha256_of_shards(shards_of(self.items)),
         )
         held_out = (
             find_scenarios(self.hold_out, self.events, self.items, items, log)
