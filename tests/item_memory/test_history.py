@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from worker.item_memory.config import WINDOW
 from worker.item_memory.history import previous_items
-from worker.item_memory.occurrences import occurrences
+from worker.item_memory.occurrences import LogOccurrences, occurrences
 
 pairs = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 6)), max_size=25)
 
@@ -41,3 +41,21 @@ def test_a_log_is_learned_whole_and_looks_back_as_far_as_each_side_wants():
         part = events.part(slice(4, 9))
         assert part.items.tolist() == [4, 5, 6, 7, 8]
         assert part.before[-1].tolist() == [6, 4, 2, 0, -1]
+
+
+@settings(deadline=None)
+@given(pairs.filter(len), st.integers(1, 7), st.integers(0, 30), st.integers(0, 30))
+def test_a_part_of_a_log_is_that_part_of_the_whole(clicks, recent, skip, start):
+    log = log_of([(*click, 1000 * n) for n, click in enumerate(clicks)])
+    wanted = np.arange(len(clicks)) % 3 == 0
+    whole = occurrences(log, wanted, recent).part(slice(skip, None))
+    events = LogOccurrences(log, wanted, recent, skip=skip)
+    assert events.items.tolist() == whole.items.tolist()
+    other = events.wanting(~whole.wanted)
+    for rows in (slice(start, start + 4), slice(None)):
+        part, expected = events.part(rows), whole.part(rows)
+        for name in ("items", "before", "times", "learns", "recent", "wanted"):
+            mine, theirs = getattr(part, name), getattr(expected, name)
+            assert mine.dtype == theirs.dtype
+            assert mine.tolist() == theirs.tolist(), name
+        assert other.part(rows).wanted.tolist() == (~expected.wanted).tolist()

@@ -205,6 +205,7 @@ def test_a_walk_in_steps_scores_as_one_in_single_events(at_once):
     vectors, mixer = drawn_world()[1], drawn_mixer()
     mixed = torch.full((m, ITEMS), torch.nan)
     for these, scored in walk(events, queries, vectors, ItemMemory(CONFIG), at_once=at_once):
+        assert these.stop - these.start <= at_once
         mixed[these] = mix(scored, mixer)
     memory, at = ItemMemory(CONFIG), 0
     for i in range(n):

@@ -13,9 +13,9 @@ from torch import Tensor
 from worker.data import EventLog, ItemTable
 from worker.evaluation.baselines.base import Setting
 from worker.evaluation.top_lists import TopLists
-from worker.item_memory.history import previous_items
-from worker.item_memory.memory import ItemMemory, Occurrences
-from worker.item_memory.occurrences import occurrences
+from worker.item_memory.history import UserHistories
+from worker.item_memory.memory import ItemMemory
+from worker.item_memory.occurrences import LogOccurrences
 from worker.model.interface import UserArrays
 from worker.model.mixing import walk
 from worker.model.serving import ServingModel
@@ -125,7 +125,9 @@ class AdaptedRecommender:
         queries = self._queries(by_row.where(scored), vectors)
         before_cut = _with_items(train, row_of_item)
         target = torch.from_numpy(by_row.items[scored].astype(np.int64)).to(vectors.device)
-        seen = previous_items(by_row.users, by_row.items, SCORED_EVENTS)[scored].astype(np.int64)
+        histories = UserHistories(by_row.users, by_row.items)
+        seen = histories.before(np.flatnonzero(scored), SCORED_EVENTS).astype(np.int64)
+        del histories
         ranking = _Ranking(target, torch.from_numpy(seen).to(vectors.device), self._exclude_seen)
         ranks = np.full(len(stream), -1, np.int32)
         position = np.flatnonzero(scored)
@@ -157,7 +159,7 @@ class AdaptedRecommender:
             yield these, scores
 
     def _mixed_scores(
-        self, queries: Tensor, vectors: Tensor, memory: ItemMemory, events: Occurrences
+        self, queries: Tensor, vectors: Tensor, memory: ItemMemory, events: LogOccurrences
     ) -> Iterator[tuple[slice, Tensor]]:
         """Yield the same with the item memory mixed in, which learns from all events."""
         at_once = max(1, _SCORES_AT_ONCE // len(vectors))
@@ -254,10 +256,10 @@ def _with_items(log: EventLog, row_of_item: NDArray[np.int64]) -> EventLog:
 
 def _after_cut(
     train: EventLog, stream: EventLog, scored: NDArray[np.bool_], recent: int
-) -> Occurrences:
+) -> LogOccurrences:
     """Return the stream for the memory; what users did before the cut is what comes before."""
     wanted = np.concatenate([np.zeros(len(train), np.bool_), scored])
-    return occurrences(_joined(train, stream), wanted, recent).part(slice(len(train), None))
+    return LogOccurrences(_joined(train, stream), wanted, recent, skip=len(train))
 
 
 def _joined(first: EventLog, second: EventLog) -> EventLog:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from worker.item_memory.memory import Candidates, ItemMemory, Occurrences
@@ -16,6 +17,23 @@ from worker.rows import NO_ITEM
 from worker.topk import topk
 
 EVENTS_AT_ONCE = 2048
+_SCORES_AT_ONCE = 1 << 27
+"""Scores held at once: 512 MiB of float32."""
+
+
+class InParts(Protocol):
+    """Events that can be taken a part at a time: `Occurrences`, `LogOccurrences`."""
+
+    @property
+    def items(self) -> NDArray[np.int32]:
+        """Row of the item acted on, (n,)."""
+
+    @property
+    def wanted(self) -> NDArray[np.bool_]:
+        """Whether candidates are wanted, (n,)."""
+
+    def part(self, rows: slice) -> Occurrences:
+        """Return some of the events."""
 
 
 class Scored(NamedTuple):
@@ -76,12 +94,12 @@ def mix(scored: Scored, mixer: Mixer) -> Tensor:
 
 @torch.no_grad()
 def walk(
-    events: Occurrences,
+    events: InParts,
     queries: Tensor,
     vectors: Tensor,
     memory: ItemMemory,
     *,
-    at_once: int = EVENTS_AT_ONCE,
+    at_once: int | None = None,
 ) -> Iterator[tuple[slice, Scored]]:
     """Take the memory through events, test then learn, and score the catalogue where wanted.
 
@@ -90,17 +108,31 @@ def walk(
         queries: of the wanted ones, in order, (m, d).
         vectors: item vectors, (items, d).
         memory: learns.
-        at_once: events of a step, which bounds what is held in memory.
+        at_once: most of the wanted events that are scored in a step, which bounds what is held;
+            None takes as many as have `_SCORES_AT_ONCE` scores.
 
     Yields:
         Which of the wanted events, and their scores before mixing.
     """
     done = 0
-    for start in range(0, len(events.items), at_once):
-        part = events.part(slice(start, start + at_once))
+    at_once = at_once or max(1, _SCORES_AT_ONCE // len(vectors))
+    for rows in _steps(events.wanted, at_once):
+        part = events.part(rows)
         these = slice(done, done + int(part.wanted.sum()))
         done = these.stop
         yield these, score(queries[these], vectors, memory, part, collect_first=True)
+
+
+def _steps(wanted: NDArray[np.bool_], at_once: int) -> Iterator[slice]:
+    """Cut events into steps of at most so many wanted ones, and `EVENTS_AT_ONCE` in all."""
+    start = 0
+    while start < len(wanted):
+        stop = min(start + EVENTS_AT_ONCE, len(wanted))
+        of_step = np.flatnonzero(wanted[start:stop])
+        if len(of_step) > at_once:
+            stop = start + int(of_step[at_once])
+        yield slice(start, stop)
+        start = stop
 
 
 def _of_wanted(found: Candidates, events: Occurrences) -> Candidates:

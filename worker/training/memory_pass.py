@@ -7,13 +7,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from worker.item_memory.memory import ItemMemory, Occurrences
-from worker.model.mixing import Scored, walk
+from worker.item_memory.memory import ItemMemory
+from worker.model.mixing import InParts, Scored, walk
 from worker.training.mixer_fit import MixerCases, joined
 
 
 def mixer_cases(
-    events: Occurrences,
+    events: InParts,
     users: NDArray[np.int32],
     queries: Tensor,
     vectors: Tensor,

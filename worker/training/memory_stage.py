@@ -12,7 +12,7 @@ from torch import Tensor
 from worker.data import EventLog
 from worker.item_memory.config import MemoryConfig
 from worker.item_memory.memory import ItemMemory
-from worker.item_memory.occurrences import occurrences
+from worker.item_memory.occurrences import LogOccurrences
 from worker.model.meta_model import MetaRecommender
 from worker.model.mixing import mix, walk
 from worker.ranking import ranks_in
@@ -55,14 +55,15 @@ class MemoryStage:
         config, mixer = self.model.config.memory, self.model.mixer
         assert config is not None and mixer is not None  # the caller asks for a memory
         wanted = self._wanted(rng)
-        events = occurrences(self.log, wanted, config.recent)
+        events = LogOccurrences(self.log, wanted, config.recent)
         memory = ItemMemory(config, len(self.vectors))
         queries = self._queries(wanted)
         users = self.log.users[wanted]
         cases = mixer_cases(events, users, queries, self.vectors, memory)
         unseen = fit_mixer(mixer, cases, rng).numpy()
-        wanted[np.flatnonzero(wanted)[np.setdiff1d(np.arange(len(users)), unseen)]] = False
-        return memory, self._quality(wanted, queries[unseen])
+        scored = np.zeros_like(wanted)
+        scored[np.flatnonzero(wanted)[unseen]] = True
+        return memory, self._quality(events.wanting(scored), queries[unseen])
 
     def _wanted(self, rng: np.random.Generator) -> NDArray[np.bool_]:
         """Return which events to fit on, (len(log),)."""
@@ -82,13 +83,15 @@ class MemoryStage:
 
     def _first_events(self) -> NDArray[np.bool_]:
         # A user is cold only at first, and the mixer is for that.
-        first: NDArray[np.bool_] = self.held_out & (occurrence(self.log.users) < SCORED_EVENTS)
+        first = self.held_out.copy()
+        first[first] = occurrence(self.log.users[first]) < SCORED_EVENTS
         return first
 
     @torch.no_grad()
     def _queries(self, wanted: NDArray[np.bool_]) -> Tensor:
         """Return the query before each wanted event, in order, (m, d)."""
-        first = self._first_events()
+        of_users = np.isin(self.log.users, np.unique(self.log.users[wanted]))
+        first = self._first_events() & of_users
         log = self.log.where(first)
         queries = torch.empty(len(log), self.vectors.shape[1], device=self.device)
         for cpu_batch, rows in UserStreams(log, longest=SCORED_EVENTS).batches_with_rows(256):
@@ -100,11 +103,10 @@ class MemoryStage:
         return queries[torch.from_numpy(wanted[first]).to(self.device)]
 
     @torch.no_grad()
-    def _quality(self, wanted: NDArray[np.bool_], queries: Tensor) -> Quality:
+    def _quality(self, events: LogOccurrences, queries: Tensor) -> Quality:
         config, mixer = self.model.config.memory, self.model.mixer
         assert config is not None and mixer is not None
-        events = occurrences(self.log, wanted, config.recent)
-        targets = torch.from_numpy(self.log.items[wanted].astype(np.int64)).to(self.device)
+        targets = torch.from_numpy(events.items[events.wanted].astype(np.int64)).to(self.device)
         memory = ItemMemory(config, len(self.vectors))
         ranks = [
             ranks_in(mix(scored, mixer), targets[these])
