@@ -14,7 +14,14 @@ from worker.data import EventLog
 from worker.item_memory.config import MemoryConfig
 from worker.item_memory.memory import ItemMemory
 from worker.item_memory.occurrences import occurrences
-from worker.model.bundle import TEXT_ENCODER, KnownItems, Provenance, write_bundle, write_memory
+from worker.model.bundle import (
+    TEXT_ENCODER,
+    HeldOut,
+    KnownItems,
+    Provenance,
+    write_bundle,
+    write_memory,
+)
 from worker.model.config import ModelConfig
 from worker.model.meta_model import MetaRecommender
 from worker.model.serving import ANCHORS
@@ -62,7 +69,12 @@ def write_files(folder: Path, seed: int = 0, *, pause: int = 7) -> tuple[Path, P
 
 
 def write_drawn_bundle(
-    folder: Path, text_encoder: Path, seed: int = 0, *, taught: EventLog | None = None
+    folder: Path,
+    text_encoder: Path,
+    seed: int = 0,
+    *,
+    taught: EventLog | None = None,
+    held_out: HeldOut | None = None,
 ) -> Path:
     """Write a bundle whose weights are drawn, none at zero: untrained, and real otherwise.
 
@@ -72,6 +84,7 @@ def write_drawn_bundle(
         seed: of the weights.
         taught: events, on items i0, i1, … by code, that its item memory knows; None for a bundle
             without a memory.
+        held_out: what its manifest says was left out of its training.
     """
     config = CONFIG if taught is None else msgspec.structs.replace(CONFIG, memory=MEMORY)
     folder.mkdir(parents=True)
@@ -96,6 +109,7 @@ def write_drawn_bundle(
             events_sha256="0" * 64,
             items_file="items.csv",
             items_sha256="1" * 64,
+            held_out=held_out,
             cut=0.75,
             cut_time=1,
             seed=seed,

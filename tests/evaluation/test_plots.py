@@ -62,9 +62,10 @@ def test_with_more_models_than_colours_the_reference_and_the_best_are_shown():
 
     models = {"mine": of(0.0), **{f"m{n}": of(n / 100) for n in range(20)}}
     report = msgspec.structs.replace(REPORT, models=models)
-    shown = list(plots._shown(report))
+    figure = plots._cold_start(report)
+    shown = [line.get_label() for line in figure.axes[0].get_lines()]
     assert shown == ["mine", *(f"m{n}" for n in range(19, 12, -1))]
-    assert "the best 8 of 21" in plots._cold_start(report).get_suptitle()
+    assert "the best 8 of 21" in figure.get_suptitle()
 
 
 def test_a_report_without_bands_or_lists_is_drawn_too(tmp_path):

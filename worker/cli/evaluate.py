@@ -14,6 +14,7 @@ from worker.cli.evaluation_options import (
     PlotsOption,
     RanksOption,
     RivalsOption,
+    ScenariosOption,
     SeedOption,
     SegmentsOption,
     TuneOption,
@@ -39,6 +40,7 @@ def evaluate(
     ranks: RanksOption = None,
     segments: SegmentsOption = None,
     users_file: UsersFileOption = None,
+    scenarios: ScenariosOption = None,
 ) -> None:
     """Rank the whole catalogue before each event of each new user, then learn from the event.
 
@@ -55,6 +57,7 @@ def evaluate(
     from worker.evaluation.ranks_file import check_ranks_path, write_ranks
     from worker.evaluation.report import write_json
     from worker.evaluation.tables import tables
+    from worker.scenarios import ScenarioChoice
 
     job = EvaluationJob(
         bundles=parse_bundles(bundle or []),
@@ -69,6 +72,7 @@ def evaluate(
         inner_loop_off=off,
         segments=segments,
         users_file=users_file,
+        scenarios=ScenarioChoice.parse(scenarios, "--scenarios") if scenarios else None,
         seed=seed,
     )
     # What would be refused at the end is refused now.

@@ -9,10 +9,20 @@ import typer
 
 _MORE = "More to report"
 
+_FILES = "FILE|FOLDER|'PATTERN'"
+
 EventsOption = Annotated[
-    Path, typer.Option(help="Events: user_id, item_id, event_type, timestamp (CSV or Parquet).")
+    Path,
+    typer.Option(
+        metavar=_FILES,
+        help="Events: user_id, item_id, event_type, timestamp (CSV or Parquet); of many files a"
+        " folder of Parquet or a pattern, such as 'shards/*.parquet'.",
+    ),
 ]
-ItemsOption = Annotated[Path, typer.Option(help="Items: item_id, title and more (CSV or Parquet).")]
+ItemsOption = Annotated[
+    Path,
+    typer.Option(metavar=_FILES, help="Items: item_id, title and more (CSV or Parquet)."),
+]
 BundlesOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -61,6 +71,15 @@ UsersFileOption = Annotated[
     typer.Option(
         metavar="FILE",
         help="Users: user_id and more columns (CSV or Parquet).",
+        rich_help_panel=_MORE,
+    ),
+]
+ScenariosOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COLUMN[=VALUE,…]",
+        help="Quality on scenarios, by a column of the items or else the events file (default:"
+        " those that the first bundle's training held out).",
         rich_help_panel=_MORE,
     ),
 ]

@@ -88,12 +88,14 @@ class AdaptedRecommender:
     def settings(self) -> dict[str, Setting]:
         """The bundle's version, and how it was trained."""
         manifest = self._model.bundle.manifest
+        held = manifest.provenance.held_out
         return {
             "bundle_version": manifest.version,
             "inner_loop": self._ablation.inner_loop,
             "item_memory": self._mixes,
             "text_of_new_items": self._ablation.text,
             "training_seed": manifest.provenance.seed,
+            **({} if held is None else {"held_out": f"{held.column}={','.join(held.values)}"}),
             **manifest.provenance.settings,
         }
 

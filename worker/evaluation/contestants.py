@@ -25,7 +25,7 @@ def contestants(job: EvaluationJob, data: EvaluationData) -> list[Contestant]:
     found: list[Contestant] = []
     for bundle in job.bundles:
         Bundle(bundle.folder)  # Verified now: a bundle that is refused must not cost hours first.
-        found += _of_bundle(bundle, job, data.items)
+        found += _of_bundle(bundle, job, data)
     found += [rival_contestant(rival, job, data) for rival in chosen_rivals(job.rivals)]
     if not found:
         raise EvaluationError("nothing to score: give a --bundle, or --rivals other than none")
@@ -39,20 +39,42 @@ def contestants(job: EvaluationJob, data: EvaluationData) -> list[Contestant]:
     return found
 
 
-def _of_bundle(bundle: NamedBundle, job: EvaluationJob, items: ItemTable) -> list[Contestant]:
-    model = functools.cache(lambda: ServingModel.load(bundle.folder, job.device))
+def _of_bundle(bundle: NamedBundle, job: EvaluationJob, data: EvaluationData) -> list[Contestant]:
+    trained_on_more = _trained_on_more(bundle, job)
     ablations = [Ablation()]
-    if job.inner_loop_off:
-        ablations.append(Ablation(inner_loop=False))
-        if read_manifest(bundle.folder).model.memory is not None:
-            ablations.append(Ablation(memory=False))
-        ablations.append(Ablation(text=False))
+    if job.inner_loop_off and not trained_on_more:
+        # One that was trained on more is there to show what could be had, not why.
+        ablations = _ablations(bundle, scenarios=data.scenarios is not None)
+    model = functools.cache(lambda: ServingModel.load(bundle.folder, job.device))
     return [
         Contestant(
-            ablation.name(bundle.name), _prepare(bundle, model, job, items, ablation=ablation)
+            ablation.name(bundle.name),
+            _prepare(bundle, model, job, data.items, ablation=ablation),
+            trained_on_more,
         )
         for ablation in ablations
     ]
+
+
+def _ablations(bundle: NamedBundle, *, scenarios: bool) -> list[Ablation]:
+    ablations = [Ablation(), Ablation(inner_loop=False)]
+    if read_manifest(bundle.folder).model.memory is not None:
+        ablations.append(Ablation(memory=False))
+        if scenarios:
+            # What is left knows of a new scenario what the texts of its items say.
+            ablations.append(Ablation(inner_loop=False, memory=False))
+    return [*ablations, Ablation(text=False)]
+
+
+def _trained_on_more(bundle: NamedBundle, job: EvaluationJob) -> bool:
+    """Whether a bundle was trained on anything that the first one's training held out."""
+    first, this = (
+        read_manifest(folder).provenance.held_out
+        for folder in (job.bundles[0].folder, bundle.folder)
+    )
+    if first is None:
+        return False
+    return this is None or first.column != this.column or not set(first.values) <= set(this.values)
 
 
 def _prepare(

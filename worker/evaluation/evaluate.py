@@ -12,7 +12,9 @@ from worker.evaluation.measure import Measurement
 from worker.evaluation.new_items import chance
 from worker.evaluation.recommended import ItemPopularity, Recommended, describe
 from worker.evaluation.report import Protocol, Report
-from worker.evaluation.runner import ModelRun, Observer, Silent, run_contestant
+from worker.evaluation.runner import Contestant, ModelRun, Observer, Silent, run_contestant
+from worker.evaluation.scenario_report import ScenarioReport
+from worker.evaluation.scenarios import ScenarioMeasurement
 from worker.evaluation.statistics import CONFIDENCE, DRAWS
 from worker.evaluation.top_lists import TopLists
 from worker.model.bundle import Bundle
@@ -65,8 +67,18 @@ def evaluate(job: EvaluationJob, observer: Observer | None = None) -> Evaluation
         segments=measurement.segment_info(),
         acted_on=_acted_on(data, runs[0], popularity, job.seed),
         chance=chance(len(data.items)),
+        scenarios=_scenarios(models, runs, data, job.seed),
     )
     return Evaluation(report, runs, data)
+
+
+def _scenarios(
+    models: list[Contestant], runs: list[ModelRun], data: EvaluationData, seed: int
+) -> ScenarioReport | None:
+    if data.scenarios is None:
+        return None
+    measurement = ScenarioMeasurement(runs, data.cut, data.scenarios, seed)
+    return measurement.report([model.name for model in models if model.trained_on_more])
 
 
 def _protocol(job: EvaluationJob, data: EvaluationData) -> Protocol:

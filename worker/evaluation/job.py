@@ -6,11 +6,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from schemas.errors import EvaluationError
-from worker.data import ItemTable, load_events, load_items
+from worker.data import EventLog, ItemTable, load_events, load_items
+from worker.evaluation.scenarios import StreamScenarios, shown_choice
 from worker.evaluation.segments import Segments, by_activity, by_column
-from worker.split import TimeCut, split_at
+from worker.model.bundle import HeldOut, read_manifest
+from worker.scenarios import ScenarioChoice, find_scenarios
+from worker.split import TimeCut, split_at, training_mask
 
 DEFAULT_NAME = "innerloop"
 """The bundle's name in reports if there is only one and it is given no name."""
@@ -46,6 +50,8 @@ class EvaluationJob:
     segments: str | None = None
     """A column of `users_file`; None takes the users' activity."""
     users_file: Path | None = None
+    scenarios: ScenarioChoice | None = None
+    """Scenarios to report on; None takes those that the first bundle's training held out."""
     seed: int = 0
 
 
@@ -56,6 +62,7 @@ class EvaluationData:
     items: ItemTable
     cut: TimeCut
     segments: Segments
+    scenarios: StreamScenarios | None = None
 
 
 def parse_bundles(texts: list[str]) -> tuple[NamedBundle, ...]:
@@ -88,8 +95,11 @@ def parse_bundles(texts: list[str]) -> tuple[NamedBundle, ...]:
 def load_data(job: EvaluationJob) -> EvaluationData:
     """Read the files, cut the events, and group the users.
 
+    What the first bundle's training held out is left out of everybody's training events.
+
     Raises:
-        DataError: a file cannot be used.
+        BundleError: the first bundle is none.
+        DataError: a file cannot be used, or there is no such scenario.
         EvaluationError: there is a column to group users by, but no users file, or the other way.
     """
     if (job.segments is None) != (job.users_file is None):
@@ -98,14 +108,41 @@ def load_data(job: EvaluationJob) -> EvaluationData:
         )
     items = load_items(job.items)
     log = load_events(job.events, items)
-    cut = split_at(log, job.cut)
+    held = read_manifest(job.bundles[0].folder).provenance.held_out if job.bundles else None
+    held_out = _held_out(held, job, items, log)
+    cut = split_at(log, job.cut, held_out)
+    scenarios = _scenarios(job, held, items, log, held_out)
     if job.segments is None or job.users_file is None:
         segments = by_activity(cut)
     else:
         segments = by_column(job.users_file, job.segments, log.user_ids)
     if job.users is not None:
         cut = _only_some_users(cut, job.users, job.seed)
-    return EvaluationData(items, cut, segments)
+    return EvaluationData(items, cut, segments, scenarios)
+
+
+def _held_out(
+    held: HeldOut | None, job: EvaluationJob, items: ItemTable, log: EventLog
+) -> NDArray[np.bool_]:
+    """Return which events are not to be trained on, (len(log),)."""
+    if held is None:
+        return np.zeros(len(log), np.bool_)
+    choice = ScenarioChoice(held.column, tuple(held.values))
+    return find_scenarios(choice, job.events, job.items, items, log).mask
+
+
+def _scenarios(
+    job: EvaluationJob,
+    held: HeldOut | None,
+    items: ItemTable,
+    log: EventLog,
+    held_out: NDArray[np.bool_],
+) -> StreamScenarios | None:
+    shown = shown_choice(job.scenarios, held)
+    if shown is None:
+        return None
+    found = find_scenarios(shown, job.events, job.items, items, log)
+    return StreamScenarios.of(found, training_mask(log, job.cut)[1], held_out)
 
 
 def _only_some_users(cut: TimeCut, n: int, seed: int) -> TimeCut:

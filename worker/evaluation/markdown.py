@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from worker.evaluation.grid import NONE
 from worker.evaluation.seeds import CellSummary, DifferenceSummary, Spread, Summary
-from worker.evaluation.tables import NONE, short_p
+from worker.evaluation.tables import short_p
 
 
 def summary_markdown(summary: Summary) -> str:

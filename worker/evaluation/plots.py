@@ -1,4 +1,4 @@
-"""An evaluation as pictures: cold start, quality overall, and popularity bias.
+"""An evaluation as pictures: cold start, quality overall, popularity bias, and scenarios.
 
 matplotlib is an extra: `pip install "innerloop[plots]"`.
 """
@@ -11,33 +11,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from schemas.errors import EvaluationError
-from worker.evaluation.cells import Band, Bands
+from worker.evaluation.cells import Band
+from worker.evaluation.curves import (
+    COLOURS,
+    METRICS,
+    Curve,
+    band_of,
+    curves_figure,
+    figure_of,
+    shown,
+    value_of,
+)
 from worker.evaluation.recommended import NOTHING
-from worker.evaluation.report import ModelReport, Report
-from worker.ranking_quality import Quality
+from worker.evaluation.report import Report
+from worker.evaluation.scenario_report import ScenarioReport
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS = (
-    "#0072B2",
-    "#D55E00",
-    "#009E73",
-    "#CC79A7",
-    "#E69F00",
-    "#56B4E9",
-    "#000000",
-    "#8C6D1F",
-)
-"""Told apart with any of the common colour-vision deficiencies, but for the last after Okabe and
-Ito, "Color Universal Design" (2002); their yellow is too pale for lines on white."""
-
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-
 _PALE = "#9BB7C9"
 _DPI = 150
-_METRICS = ("HR@20", "MRR@20")
 
 
 def require_matplotlib() -> None:
@@ -63,6 +57,8 @@ def draw(report: Report, folder: Path) -> list[Path]:
         "overall": _overall(report),
         "popularity_bias": _popularity_bias(report),
     }
+    if report.scenarios is not None:
+        figures["scenarios"] = _scenarios(report.scenarios)
     paths = []
     for name, figure in figures.items():
         path = folder / f"{name}.png"
@@ -71,71 +67,46 @@ def draw(report: Report, folder: Path) -> list[Path]:
     return paths
 
 
-def _shown(report: Report) -> dict[str, ModelReport]:
-    """Return the models that the curves have colours for: the reference, then the best."""
-    reference = next(iter(report.models))
-    best = sorted(
-        report.models,
-        key=lambda name: (name != reference, -(report.models[name].overall.hit_rate or 0.0)),
-    )
-    return {name: report.models[name] for name in best[: len(COLOURS)]}
-
-
 def _cold_start(report: Report) -> Figure:
-    figure, axes = _figure(2, (11, 4.8))
-    shown = _shown(report)
-    labels = list(next(iter(shown.values())).by_events_seen)
-    for axis, metric in zip(axes, _METRICS, strict=True):
-        for place, (name, model) in enumerate(shown.items()):
-            cells = list(model.by_events_seen.values())
-            values = [_value(cell, metric) for cell in cells]
-            at = [x for x, value in enumerate(values) if value is not None]
-            heights = [value for value in values if value is not None]
-            axis.plot(
-                at,
-                heights,
-                color=COLOURS[place],
-                marker=MARKERS[place],
-                markersize=5,
-                linewidth=2.4 if place == 0 else 1.4,
-                zorder=3 if place == 0 else 2,
-                label=name,
-            )
-            ends = _ends(model, metric, [labels[x] for x in at])
-            if ends is not None:
-                axis.fill_between(at, *ends, color=COLOURS[place], alpha=0.13, linewidth=0)
-        axis.set_xticks(range(len(labels)), labels)
-        axis.set_xlabel("events of the user seen before")
-        axis.set_title(metric, loc="left")
-        axis.set_ylim(bottom=0)
+    curves = {
+        name: Curve(
+            model.by_events_seen,
+            None if model.confidence is None else model.confidence.by_events_seen,
+        )
+        for name, model in report.models.items()
+    }
+    order = {name: model.overall for name, model in report.models.items()}
+    chosen = shown(order, next(iter(order)))
     title = f"Cold start: {report.protocol.scored_users:,} new users"
-    left_out = len(report.models) - len(shown)
-    if left_out:
-        title += f" (the best {len(shown)} of {len(report.models)} models)"
-    figure.suptitle(title, x=0.01, ha="left")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", frameon=False)
-    return figure
+    return curves_figure(title, chosen, [("events of the user seen before", curves)])
 
 
-def _ends(
-    model: ModelReport, metric: str, labels: list[str]
-) -> tuple[list[float], list[float]] | None:
-    if model.confidence is None:
-        return None
-    bands = [_band(model.confidence.by_events_seen[label], metric) for label in labels]
-    present = [band for band in bands if band is not None]
-    if len(present) != len(bands):
-        return None
-    return [low for low, _ in present], [high for _, high in present]
+def _scenarios(report: ScenarioReport) -> Figure:
+    models = report.models
+    order = {name: model.together.overall for name, model in models.items()}
+    by_user = {
+        name: Curve(m.together.by_user_events, m.together.confidence.by_user_events)
+        for name, m in models.items()
+    }
+    by_scenario = {
+        name: Curve(m.together.by_scenario_events, m.together.confidence.by_scenario_events)
+        for name, m in models.items()
+    }
+    rows = [
+        ("events of the scenario that the user had had", by_user),
+        ("events that the scenario had had since the cut, of all users", by_scenario),
+    ]
+    title = f"Scenarios: {report.column}={','.join(report.scenarios)}"
+    return curves_figure(title, shown(order, report.reference), rows)
 
 
 def _overall(report: Report) -> Figure:
     names = list(report.models)
-    figure, axes = _figure(2, (11, _height(names)))
-    for axis, metric in zip(axes, _METRICS, strict=True):
-        values = [_value(model.overall, metric) for model in report.models.values()]
+    figure, axes = figure_of(1, 2, (11, _height(names)))
+    for axis, metric in zip(axes, METRICS, strict=True):
+        values = [value_of(model.overall, metric) for model in report.models.values()]
         bands = [
-            None if model.confidence is None else _band(model.confidence.overall, metric)
+            None if model.confidence is None else band_of(model.confidence.overall, metric)
             for model in report.models.values()
         ]
         _bars(axis, values, bands, "{:.3f}")
@@ -147,7 +118,7 @@ def _overall(report: Report) -> Figure:
 
 def _popularity_bias(report: Report) -> Figure:
     names = list(report.models)
-    figure, axes = _figure(3, (12, _height(names)))
+    figure, axes = figure_of(1, 3, (12, _height(names)))
     found = [model.recommended or NOTHING for model in report.models.values()]
     acted = report.acted_on or NOTHING
     columns = (
@@ -204,25 +175,3 @@ def _name_rows(axes: Sequence[Axes], names: Sequence[str]) -> None:
 def _height(names: Sequence[str]) -> float:
     """Return the height of a figure with one row per name, inches."""
     return 1.4 + 0.34 * len(names)
-
-
-def _figure(columns: int, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
-    # Not pyplot: that keeps figures, and looks for a display.
-    from matplotlib.figure import Figure  # noqa: PLC0415 - an extra
-
-    figure = Figure(figsize=size, layout="constrained", facecolor="white")
-    axes = list(figure.subplots(1, columns))
-    for axis in axes:
-        axis.set_facecolor("white")
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.grid(visible=True, color="#E3E3E3", linewidth=0.8)
-        axis.set_axisbelow(True)
-    return figure, axes
-
-
-def _value(cell: Quality, metric: str) -> float | None:
-    return cell.hit_rate if metric == "HR@20" else cell.reciprocal_rank
-
-
-def _band(bands: Bands, metric: str) -> Band | None:
-    return bands.hit_rate if metric == "HR@20" else bands.reciprocal_rank

@@ -13,6 +13,7 @@ from worker.evaluation.cells import Bands, ComparedCell
 from worker.evaluation.metrics import ModelQuality
 from worker.evaluation.new_items import Chance, NewItemQuality
 from worker.evaluation.recommended import Recommended
+from worker.evaluation.scenario_report import ScenarioReport
 from worker.ranking_quality import Quality
 
 
@@ -116,6 +117,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     way: what a model without popularity bias would be near to."""
     chance: Chance | None = None
     """What a random order of the catalogue gives."""
+    scenarios: ScenarioReport | None = None
+    """None if there are none to report on."""
 
 
 def write_json(report: Report, path: Path) -> None:

@@ -43,6 +43,8 @@ class Contestant:
 
     name: str
     prepare: Callable[[OnTrial], Prepared]
+    trained_on_more: bool = False
+    """Whether it was trained on events that the others' training held out."""
 
 
 class Observer(Protocol):

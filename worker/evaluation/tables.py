@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 
 from worker.evaluation.cells import Band, Bands, Difference
+from worker.evaluation.grid import NONE, grid, number
 from worker.evaluation.metrics import EVENTS_SEEN_BUCKETS
 from worker.evaluation.new_items import Chance
 from worker.evaluation.report import Comparison, ModelReport, Report
+from worker.evaluation.scenario_tables import scenario_tables
 from worker.ranking_quality import Quality
 
 SIGNIFICANT = 0.01
 """p-values below this get a mark."""
-
-NONE = "–"
 
 
 def tables(report: Report) -> Group:
@@ -40,6 +39,8 @@ def tables(report: Report) -> Group:
     ]
     if report.chance is not None:
         parts.append(_new_items(report, report.chance))
+    if report.scenarios is not None:
+        parts += scenario_tables(report.scenarios)
     if report.segments is not None:
         parts.append(_segments(report, report.segments.by, report.segments.users))
     if report.comparisons is not None:
@@ -51,16 +52,16 @@ def _new_items(report: Report, chance: Chance) -> Table:
     measured = {name: model.new_items for name, model in report.models.items() if model.new_items}
     n = next(((found.unseen.n, found.first_event.n) for found in measured.values()), (0, 0))
     columns = (f"unseen in training ({n[0]:,})", f"first event on it ({n[1]:,})")
-    grid = _grid("New items, HR@20 / MRR@20 (events)", columns)
+    table = grid("New items, HR@20 / MRR@20 (events)", columns)
     for name, found in measured.items():
         cells = (found.unseen, found.first_event)
-        grid.add_row(
+        table.add_row(
             name,
-            *(f"{_number(cell.hit_rate)} / {_number(cell.reciprocal_rank)}" for cell in cells),
+            *(f"{number(cell.hit_rate)} / {number(cell.reciprocal_rank)}" for cell in cells),
         )
     by_chance = f"{chance.hit_rate:.5f} / {chance.reciprocal_rank:.5f}"
-    grid.add_row("(chance)", by_chance, by_chance)
-    return grid
+    table.add_row("(chance)", by_chance, by_chance)
+    return table
 
 
 def _quality(
@@ -70,73 +71,73 @@ def _quality(
     band: Callable[[Bands], Band | None],
 ) -> Table:
     labels = [label for label, _, _ in EVENTS_SEEN_BUCKETS]
-    grid = _grid(metric, ("overall", *labels))
+    table = grid(metric, ("overall", *labels))
     for name, model in report.models.items():
         ends = None if model.confidence is None else band(model.confidence.overall)
         cells = (value(cell) for cell in model.by_events_seen.values())
-        grid.add_row(
+        table.add_row(
             name,
-            _number(value(model.overall)) + ("" if ends is None else _half(ends)),
-            *map(_number, cells),
+            number(value(model.overall)) + ("" if ends is None else _half(ends)),
+            *map(number, cells),
         )
-    return grid
+    return table
 
 
 def _recommended(report: Report) -> Table:
     columns = ("coverage", "novelty", "popularity", "tail", "Gini", "seconds")
-    grid = _grid("What is recommended: coverage@20, novelty in bits, share of the tail", columns)
+    table = grid("What is recommended: coverage@20, novelty in bits, share of the tail", columns)
     for name, model in report.models.items():
-        grid.add_row(name, *_of_lists(model))
+        table.add_row(name, *_of_lists(model))
     if report.acted_on is not None:
         acted = report.acted_on
-        figures = (_number(acted.novelty, 2), _number(acted.popularity, 1))
-        grid.add_row(
-            "(acted on)", NONE, *figures, _number(acted.tail_share), NONE, NONE, style="dim"
+        figures = (number(acted.novelty, 2), number(acted.popularity, 1))
+        table.add_row(
+            "(acted on)", NONE, *figures, number(acted.tail_share), NONE, NONE, style="dim"
         )
-    return grid
+    return table
 
 
 def _of_lists(model: ModelReport) -> Iterable[str]:
     found = model.recommended
-    seconds = _number(model.seconds, 1)
+    seconds = number(model.seconds, 1)
     if found is None:
         return (*[NONE] * 5, seconds)
     return (
-        _number(found.coverage),
-        _number(found.novelty, 2),
-        _number(found.popularity, 1),
-        _number(found.tail_share),
-        _number(found.gini),
+        number(found.coverage),
+        number(found.novelty, 2),
+        number(found.popularity, 1),
+        number(found.tail_share),
+        number(found.gini),
         seconds,
     )
 
 
 def _segments(report: Report, by: str, users: dict[str, int]) -> Table:
     columns = [f"{label}\n({n:,})" for label, n in users.items()]
-    grid = _grid(f"HR@20 by {by} (users)", (*columns, "gap"))
+    table = grid(f"HR@20 by {by} (users)", (*columns, "gap"))
     for name, model in report.models.items():
         gap = model.fairness_gap
-        grid.add_row(
+        table.add_row(
             name,
-            *(_number(model.segments[label].hit_rate) for label in users),
-            NONE if gap is None else _number(gap.hit_rate),
+            *(number(model.segments[label].hit_rate) for label in users),
+            NONE if gap is None else number(gap.hit_rate),
         )
-    return grid
+    return table
 
 
 def _comparisons(reference: str, against: dict[str, Comparison]) -> Table:
     columns = ("HR@20", "p", "McNemar", "MRR@20", "p", "HR by seen")
-    grid = _grid(f"{reference} less each other model (* p < {SIGNIFICANT:g})", columns)
+    table = grid(f"{reference} less each other model (* p < {SIGNIFICANT:g})", columns)
     for name, found in against.items():
         mcnemar = found.overall.mcnemar
-        grid.add_row(
+        table.add_row(
             name,
             *_difference(found.overall.hit_rate),
             NONE if mcnemar is None else short_p(mcnemar.p),
             *_difference(found.overall.reciprocal_rank),
             _ahead(found),
         )
-    return grid
+    return table
 
 
 def _difference(found: Difference | None) -> tuple[str, str]:
@@ -166,22 +167,3 @@ def short_p(p: float) -> str:
 
 def _half(band: Band) -> str:
     return f" ±{(band[1] - band[0]) / 2:.3f}".replace("±0.", "±.")
-
-
-def _number(value: float | None, digits: int = 3) -> str:
-    return NONE if value is None else f"{value:,.{digits}f}"
-
-
-def _grid(title: str, columns: Iterable[str]) -> Table:
-    grid = Table(
-        title=title,
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        collapse_padding=True,
-        padding=(0, 1, 0, 0),
-    )
-    grid.add_column("model", no_wrap=True)
-    for name in columns:
-        grid.add_column(name, justify="right", no_wrap=True)
-    return grid
