@@ -214,9 +214,20 @@ class TrainingSettings(_Section):
     dim: int = Field(96, ge=2, description="width of item vectors, session state and queries")
     rank: int = Field(8, ge=1, description="columns of the fast weight A")
     anchors: int = Field(256, ge=1, description="items against which the inner loop's softmax goes")
-    epochs: int = Field(8, ge=1, description="most passes over the training events")
+    epochs: int = Field(8, ge=1, description="most epochs: passes over the training events")
+    epoch_events: int = Field(
+        0,
+        ge=0,
+        description="end an epoch, and validate, after about so many events, the next one going on "
+        "with others; 0 takes all",
+    )
     patience: int = Field(2, ge=1, description="epochs without a better validation HR@20 to stop")
-    batch_users: int = Field(128, ge=1, description="user streams in a training batch")
+    batch_users: int = Field(
+        128,
+        ge=1,
+        description="most user streams in a training batch; where they are few, so are those of a "
+        "batch, down to 8, for an epoch to have some 64 batches",
+    )
     longest_stream: int = Field(50, ge=2, description="events of a stream; longer ones are cut")
     negatives: int = Field(4096, ge=1, description="items drawn against each batch")
     sampling_power: float = Field(

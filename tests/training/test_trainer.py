@@ -9,8 +9,9 @@ import torch
 from schemas.settings import TrainingSettings
 from worker.data import EventLog
 from worker.model.meta_model import MetaRecommender
+from worker.training.sequences import UserStreams
 from worker.training.trained import TrainedModel
-from worker.training.trainer import MetaTrainer
+from worker.training.trainer import MetaTrainer, batch_size
 
 SETTINGS = TrainingSettings(
     dim=8, rank=2, anchors=16, epochs=4, batch_users=16, negatives=64, validation_users=0.2
@@ -157,6 +158,47 @@ def test_refitting_stops_after_the_best_epoch(log, with_memory) -> None:
     assert len(losses) == 2 * everybody.batches_per_epoch
 
 
+def test_no_more_events_are_held_out_than_allowed(log) -> None:
+    users, plain = set(range(200)), trainer(log, texts())
+    held_out = users - set(_training_users(plain))
+    for most, expected in ((100, 16), (6, 1), (1, 1), (100_000, 40)):
+        made = trainer(log, texts(), SETTINGS.model_copy(update={"validation_events": most}))
+        fewer = users - set(_training_users(made))
+        assert len(fewer) == expected
+        assert fewer <= held_out
+
+
+def test_an_epoch_of_fewer_events_goes_on_where_the_one_before_ended(log, monkeypatch) -> None:
+    settings = SETTINGS.model_copy(
+        update={"epochs": 6, "patience": 6, "epoch_events": 320, "memory": False}
+    )
+    made = trainer(log, texts(), settings)
+    streams: list[list[int]] = []
+    whole = UserStreams.batches
+
+    def recorded(self, size, rng=None):
+        for batch, rows in self.batches_with_rows(size, rng):
+            if rng is not None:
+                streams.append(np.unique(log.users[~made._held_out][rows]).tolist())
+            yield batch
+
+    monkeypatch.setattr(UserStreams, "batches", recorded)
+    losses: list[float] = []
+    trained = made.train(losses.append)
+    monkeypatch.setattr(UserStreams, "batches", whole)
+    assert len(trained.epochs) == 6
+    assert len(losses) == 6 * made.batches_per_epoch
+    per_epoch = [
+        [user for batch in streams[start : start + made.batches_per_epoch] for user in batch]
+        for start in range(0, len(streams), made.batches_per_epoch)
+    ]
+    # 160 users of 6 events each: about 320 events are a third of them.
+    assert [len(users) for users in per_epoch] == [53] * 6
+    for first in (0, 3):
+        assert len(set().union(*per_epoch[first : first + 3])) == 3 * 53
+    assert set(per_epoch[0]) != set(per_epoch[3])
+
+
 def test_an_item_unseen_in_training_is_adapted_to_through_its_own_text() -> None:
     log = walks()
     plain = trainer(log, texts())
@@ -183,7 +225,7 @@ def test_an_item_unseen_in_training_is_adapted_to_through_its_own_text() -> None
 
 
 def _training_users(made: MetaTrainer) -> np.ndarray:
-    return np.unique(made._streams._log.users)
+    return np.unique(made._log.users[~made._held_out])
 
 
 def test_every_option_at_once_trains_and_leaves_no_task_heads_for_serving(log) -> None:
@@ -214,3 +256,11 @@ def test_every_option_at_once_trains_and_leaves_no_task_heads_for_serving(log) -
     again = trained[1].model.state_dict()
     assert all(torch.equal(value, again[name]) for name, value in state.items())
     assert (trained[0].validation.reciprocal_rank or 0.0) > 0.6
+
+
+@pytest.mark.parametrize(
+    ("streams", "largest", "expected"),
+    [(30_000, 128, 128), (8_192, 128, 128), (709, 128, 11), (20, 128, 8), (20, 4, 4)],
+)
+def test_few_streams_are_trained_on_in_small_batches(streams, largest, expected) -> None:
+    assert batch_size(streams, largest) == expected

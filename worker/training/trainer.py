@@ -31,6 +31,9 @@ from worker.training.tasks import FurtherTasks, category_codes
 from worker.training.trained import Epoch, Fitted, TrainedModel
 
 _GRADIENT_NORM = 1.0
+_BATCHES = 64
+"""Batches that an epoch should have: in fewer steps the outer loop learns little."""
+_SMALLEST_BATCH = 8
 _ANCHOR_SEED = 256
 
 
@@ -78,6 +81,7 @@ class MetaTrainer:
     ) -> None:
         torch.manual_seed(seed)
         self._settings = settings
+        self._seed = seed
         self._rng = np.random.default_rng(seed)
         self._device = device
         self._text = torch.from_numpy(text_vectors).to(device)
@@ -104,7 +108,9 @@ class MetaTrainer:
             self.model.tasks = FurtherTasks(settings, codes)
         self.model.to(device)
         self._objective = Objective(self.model, settings, self._sampler.log_probability.to(device))
-        self.batches_per_epoch = self._streams.batch_count(settings.batch_users)
+        self._batch_users = batch_size(len(self._streams), settings.batch_users)
+        self._parts = _parts(self._streams.events, settings.epoch_events)
+        self.batches_per_epoch = self._part(0).batch_count(self._batch_users)
 
     def train(
         self,
@@ -184,12 +190,16 @@ class MetaTrainer:
     def _train_epoch(self, loop: OuterLoop, on_batch: Callable[[float], None]) -> float:
         """Train for an epoch; return its mean loss."""
         losses = []
-        for batch in self._streams.batches(self._settings.batch_users, self._rng):
+        for batch in self._part(loop.number).batches(self._batch_users, self._rng):
             losses.append(self._train_batch(batch.to(self._device), loop.optimizer))
             loop.schedule.step()
             on_batch(losses[-1])
         loop.number += 1
         return float(np.mean(losses))
+
+    def _part(self, epoch: int) -> UserStreams:
+        # By the epoch's number and not by the generator, so that resuming needs nothing more.
+        return self._streams.part(epoch, self._parts, self._seed)
 
     def validate(self) -> Quality:
         """Return the quality on the validation users over the items known in training."""
@@ -272,9 +282,27 @@ class MetaTrainer:
     def _draw_validation_users(self, log: EventLog) -> NDArray[np.bool_]:
         users = np.unique(log.users)
         n = max(1, round(len(users) * self._settings.validation_users))
+        drawn = self._rng.choice(users, n, replace=False)
+        events = np.bincount(log.users)[drawn].cumsum()
+        n = max(1, int(np.searchsorted(events, self._settings.validation_events, side="right")))
         chosen = np.zeros(len(log.user_ids), np.bool_)
-        chosen[self._rng.choice(users, n, replace=False)] = True
+        chosen[drawn[:n]] = True
         return chosen[log.users]
+
+
+def batch_size(streams: int, largest: int) -> int:
+    """Return how many streams a batch has: `largest`, or fewer where the streams are few.
+
+    Args:
+        streams: of all users.
+        largest: setting `batch_users`.
+    """
+    return min(largest, max(_SMALLEST_BATCH, streams // _BATCHES))
+
+
+def _parts(events: int, epoch_events: int) -> int:
+    """Return into how many epochs a pass over the events falls."""
+    return max(1, round(events / epoch_events)) if epoch_events else 1
 
 
 def _model_config(settings: TrainingSettings, log: EventLog, text_dim: int) -> ModelConfig:
