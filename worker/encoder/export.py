@@ -21,6 +21,7 @@ from worker.encoder.folder import (
     MIN_MAX_TOKENS,
     TOKENIZER,
     EncoderDescription,
+    Tuning,
     Verification,
     write_description,
 )
@@ -28,7 +29,7 @@ from worker.encoder.graph import SentenceEncoder, export_graph
 from worker.encoder.probes import probe_texts
 from worker.encoder.quantize import quantize
 from worker.encoder.session import CPU_PROVIDERS, open_session, run_session
-from worker.encoder.source import LoadedModel, find_source, load_model
+from worker.encoder.source import LoadedModel, ModelSource, find_source, load_model
 from worker.files import new_folder, sha256_of
 
 MAX_FLOAT_DIFFERENCE = 1e-4
@@ -72,17 +73,45 @@ def export_encoder(
             `out` holds something else.
     """
     with new_folder(out, marker=DESCRIPTION, error=EncoderError) as folder:
-        description = _write(folder, source, max_tokens, int8, texts)
+        found = find_source(source)
+        loaded = load_model(found)
+        description = write_encoder(
+            folder, found, loaded, max_tokens=max_tokens, int8=int8, texts=texts
+        )
+    return export_report(out, description)
+
+
+def export_report(out: Path, description: EncoderDescription) -> ExportReport:
+    """Return the report on a folder that is in place."""
     sizes = {path.name: path.stat().st_size for path in sorted(out.iterdir())}
     return ExportReport(out, description, sizes)
 
 
-def _write(
-    folder: Path, source: str | None, max_tokens: int, int8: bool, texts: Sequence[str] | None
+def write_encoder(
+    folder: Path,
+    found: ModelSource,
+    loaded: LoadedModel,
+    *,
+    max_tokens: int,
+    int8: bool,
+    texts: Sequence[str] | None = None,
+    tuning: Tuning | None = None,
 ) -> EncoderDescription:
-    found = find_source(source)
-    loaded = load_model(found)
-    _check_max_tokens(max_tokens, loaded)
+    """Write a loaded model's text encoder into an empty folder, check it, describe it.
+
+    Args:
+        folder: where to.
+        found: where the weights came from.
+        loaded: the model, on the CPU.
+        max_tokens: as of `export_encoder`.
+        int8: as of `export_encoder`.
+        texts: as of `export_encoder`.
+        tuning: what was done to the weights since they were loaded.
+
+    Raises:
+        EncoderError: the model cannot be exported within the tolerances.
+    """
+    check_max_tokens(max_tokens, loaded)
     loaded.tokenizer.save(str(folder / TOKENIZER))
     encoder = SentenceEncoder(loaded.model)
     export_graph(encoder, folder / FLOAT_GRAPH)
@@ -90,6 +119,7 @@ def _write(
         quantize(folder / FLOAT_GRAPH, folder / INT8_GRAPH)
     batches = _tokenized(texts or probe_texts(), loaded, max_tokens)
     verification, dimension = _verify(encoder, folder, batches, int8)
+    libraries = _LIBRARIES if tuning is None else (*_LIBRARIES, "peft")
     description = EncoderDescription(
         format=FORMAT_VERSION,
         name=found.name,
@@ -99,14 +129,20 @@ def _write(
         max_tokens=max_tokens,
         unknown_token_id=loaded.unknown_token_id,
         verification=verification,
-        made_with={name: importlib.metadata.version(name) for name in _LIBRARIES},
+        made_with={name: importlib.metadata.version(name) for name in libraries},
         files={path.name: sha256_of(path) for path in sorted(folder.iterdir())},
+        tuning=tuning,
     )
     write_description(folder, description)
     return description
 
 
-def _check_max_tokens(max_tokens: int, loaded: LoadedModel) -> None:
+def check_max_tokens(max_tokens: int, loaded: LoadedModel) -> None:
+    """Refuse a length that the model cannot take.
+
+    Raises:
+        EncoderError: it is too short to say anything, or longer than the model has positions.
+    """
     if max_tokens < MIN_MAX_TOKENS:
         raise EncoderError(f"max_tokens is {max_tokens}; it must be at least {MIN_MAX_TOKENS}")
     if loaded.position_limit is not None and max_tokens > loaded.position_limit:

@@ -46,6 +46,47 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     int8_min_cosine: float | None = None
 
 
+class HeldOut(msgspec.Struct, frozen=True, kw_only=True):
+    """How well the vectors of texts kept out of the tuning tell what is acted on together.
+
+    Of pairs of a text and a kept-out one: the loss of the second among all kept-out texts, and how
+    often it is among the 20 nearest of them.
+    """
+
+    texts: int
+    pairs: int
+    loss_before: float
+    """Nats, at the tuning's temperature."""
+    loss_after: float
+    recall_before: float = msgspec.field(name="recall@20_before")
+    recall_after: float = msgspec.field(name="recall@20_after")
+
+
+class Tuning(msgspec.Struct, frozen=True, kw_only=True):
+    """How `innerloop tune-encoder` changed the source's weights."""
+
+    method: str
+    targets: list[str]
+    """Kinds of layer that were tuned, by their names in the model."""
+    settings: dict[str, bool | int | float | str]
+    """The settings [tuning]."""
+    seed: int
+    cut: float
+    cut_time: int
+    """Events from then on were not used, milliseconds since the epoch."""
+    events_sha256: str | None
+    items_sha256: str | None
+    train_events: int
+    train_users: int
+    pairs: int
+    """Different pairs of texts that were learned from."""
+    first_loss: float
+    """Mean over the first tenth of the steps, nats."""
+    last_loss: float
+    """Over the last tenth."""
+    held_out: HeldOut
+
+
 class EncoderDescription(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The contents of `text_encoder.json`."""
 
@@ -64,6 +105,8 @@ class EncoderDescription(msgspec.Struct, frozen=True, kw_only=True, omit_default
     """Versions of the libraries that made the export."""
     files: dict[str, str]
     """sha256 of each other file of the folder."""
+    tuning: Tuning | None = None
+    """None if the weights are the source's own."""
 
 
 def read_description(folder: Path) -> EncoderDescription:
