@@ -291,6 +291,34 @@ class TrainingSettings(_Section):
     )
 
 
+class TuningSettings(_Section):
+    """Tuning the text encoder (`innerloop tune-encoder`)."""
+
+    rank: int = Field(8, ge=1, description="rank of LoRA's updates of the weight matrices")
+    alpha: float = Field(16.0, gt=0, description="LoRA's updates are scaled by alpha / rank")
+    steps: int = Field(300, ge=1, description="gradient steps")
+    batch_pairs: int = Field(
+        64, ge=2, description="pairs of texts in a batch; its other texts are the negatives"
+    )
+    learning_rate: float = Field(5e-4, gt=0, description="peak of the step size")
+    temperature: float = Field(0.05, gt=0, description="what cosines are divided by in the softmax")
+    window: int = Field(
+        3, ge=1, description="events of the same user within which two items make a pair"
+    )
+    max_tokens: int = Field(
+        32, ge=8, description="longer texts are cut to so many tokens while tuning"
+    )
+    popularity_correction: bool = Field(
+        True, description="correct the softmax for how often a text is among the negatives (logQ)"
+    )
+    held_out_texts: float = Field(
+        0.1, gt=0, lt=1, description="share of the texts kept out, to measure before and after on"
+    )
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="of the tuning; bfloat16 is mixed precision"
+    )
+
+
 class MetricsSettings(_Section):
     """The Prometheus endpoint."""
 
@@ -323,6 +351,7 @@ class Settings(BaseSettings):
     wire: WireSettings = WireSettings()
     worker: WorkerSettings = WorkerSettings()
     training: TrainingSettings = TrainingSettings()
+    tuning: TuningSettings = TuningSettings()
     metrics: MetricsSettings = MetricsSettings()
     privacy: PrivacySettings = PrivacySettings()
 

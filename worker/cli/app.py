@@ -19,6 +19,7 @@ from worker.cli.run import run_worker
 from worker.cli.schemas import write_schemas, write_settings
 from worker.cli.topics import topics_app
 from worker.cli.train import train
+from worker.cli.tune_encoder import tune_encoder
 
 app = typer.Typer(
     name="innerloop",
@@ -34,6 +35,7 @@ app.command()(evaluate)
 app.command("worker")(run_worker)
 app.command()(replay)
 app.command()(export_encoder)
+app.command()(tune_encoder)
 app.command("schemas")(write_schemas)
 app.command("settings")(write_settings)
 app.add_typer(report_app, name="report")

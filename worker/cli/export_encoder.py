@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -46,10 +47,13 @@ def export_encoder(
     console = Console()
     with console.status("exporting the text encoder"):
         report = export.export_encoder(model, out, max_tokens=max_tokens, int8=int8)
-    _show(console, report)
+    show_report(console, report)
 
 
-def _show(console: Console, report: ExportReport) -> None:
+def show_report(
+    console: Console, report: ExportReport, further: Mapping[str, str] | None = None
+) -> None:
+    """Show what was exported and checked, and `further` rows, as a table."""
     description, checked = report.description, report.description.verification
     rows = {
         "model": f"{description.name} ({description.source})",
@@ -62,6 +66,7 @@ def _show(console: Console, report: ExportReport) -> None:
             f"cosine to float32: median {checked.int8_median_cosine:.4f}, "
             f"least {checked.int8_min_cosine:.4f}"
         )
+    rows |= further or {}
     rows["files"] = ", ".join(f"{name} {decimal(size)}" for name, size in report.sizes.items())
     table = Table.grid(padding=(0, 2))
     for name, value in rows.items():
