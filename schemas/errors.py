@@ -41,6 +41,10 @@ class BrokerError(InnerloopError):
     """A Kafka broker cannot be started or reached, or refuses what is asked of it."""
 
 
+class BenchError(InnerloopError):
+    """A benchmark cannot be run as asked for, or its report cannot be used."""
+
+
 class DemoError(InnerloopError):
     """A part of the demo ended before its time, or does not get on."""
 

@@ -1,0 +1,1 @@
+"""Benchmarks: `innerloop bench`. docs/benchmarks/README.md says what each measures."""
