@@ -8,6 +8,7 @@ import sys
 import typer
 
 from schemas.errors import InnerloopError
+from worker.cli.bench import bench_app
 from worker.cli.broker import broker_app
 from worker.cli.dataset import dataset_app
 from worker.cli.demo import demo
@@ -42,6 +43,7 @@ app.add_typer(report_app, name="report")
 app.add_typer(dataset_app, name="dataset")
 app.add_typer(topics_app, name="topics")
 app.add_typer(broker_app, name="broker")
+app.add_typer(bench_app, name="bench")
 
 
 def main() -> None:

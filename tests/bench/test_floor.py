@@ -1,0 +1,32 @@
+"""`innerloop bench floor`: every variant goes through the same records, and the worker is real."""
+
+import pytest
+from bench_command import bench
+
+from worker.metrics import Stage
+
+
+def test_the_loops_and_the_worker_go_through_the_same_records(tmp_path):
+    report = bench(tmp_path, "floor", "--broker", "embedded", "--events", "200")
+    assert {result.method for result in report.results} == {"copy", "decode", "outputs", "worker"}
+    worker, copy, outputs = (report.one(name) for name in ("worker", "copy", "outputs"))
+    assert worker.case["in_bytes"] == copy.case["in_bytes"] == copy.case["out_bytes"]
+    assert worker.case["out_bytes"] == outputs.case["out_bytes"] > copy.case["in_bytes"]
+    for result in report.results:
+        figures = result.figures
+        assert len(figures["us_per_event"].values) == report.settings["repeats"] == 2
+        for rate, each in zip(
+            figures["events_per_s"].values, figures["us_per_event"].values, strict=True
+        ):
+            assert rate * each == pytest.approx(1e6)
+
+
+def test_the_stages_of_the_worker_add_up(tmp_path):
+    figures = bench(tmp_path, "floor", "--broker", "embedded").one("worker").figures
+    stages = {stage: figures[f"{stage.value}_us"].values for stage in Stage}
+    for turn, outside in enumerate(figures["outside_adapt_and_rank_us"].values):
+        spent = {stage: values[turn] for stage, values in stages.items()}
+        assert min(spent.values()) >= 0
+        assert spent[Stage.ADAPT] > 0 and spent[Stage.RANK] > 0
+        core = spent[Stage.ADAPT] + spent[Stage.RANK]
+        assert outside == pytest.approx(sum(spent.values()) - core)

@@ -1,0 +1,38 @@
+"""`innerloop bench growth`: every point of every axis is measured."""
+
+import pytest
+from bench_command import bench
+
+from schemas.errors import BenchError
+from worker.bench.growth import GrowthPlan, run_growth
+
+
+def test_over_users_and_catalogue(tmp_path):
+    report = bench(tmp_path, "growth", "--over", "users", "--over", "catalogue")
+    for users in (50, 200):
+        assert report.one("users", users=users).case["items"] == 400
+    for items in (200, 400):
+        assert report.one("catalogue", items=items).case["users"] == 60
+    for result in report.results:
+        figures = result.figures
+        for each, rate in zip(
+            figures["us_per_event"].values, figures["events_per_s"].values, strict=True
+        ):
+            assert each > 0 and each * rate == pytest.approx(1e6)
+
+
+def test_over_workers(tmp_path):
+    report = bench(tmp_path, "growth", "--over", "workers", "--broker", "embedded")
+    for workers in (1, 2):
+        found = report.one("workers", workers=workers)
+        assert found.case["partitions"] == 4 and found.figures["events_per_s"].min > 0
+
+
+def test_an_unknown_axis_is_refused(tmp_path):
+    with pytest.raises(BenchError, match="--over moons is unknown; there are: users"):
+        run_growth(GrowthPlan(axes=("users", "moons")), tmp_path)
+
+
+def test_the_embedded_broker_cannot_vary_its_partitions(tmp_path):
+    with pytest.raises(BenchError, match="has 4 partitions"):
+        run_growth(GrowthPlan(axes=("partitions",), broker="embedded"), tmp_path)

@@ -1,0 +1,267 @@
+"""`innerloop bench floor`: what moving the bytes costs, with no work, beside what the worker takes.
+
+All variants go through the same records of the same topic, in turns:
+
+- `copy`: consume each record and produce it again;
+- `decode`: the same with the value decoded and an entry of a dict updated on the way;
+- `outputs`: consume each record and produce what the worker publishes for one, a recommendation and
+  a state, byte for byte as it was published before;
+- `worker`: a real worker process, by its own stage metrics and by the offsets that it commits.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import msgspec
+from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
+
+from schemas.clickstream import ClickstreamEvent
+from schemas.errors import BenchError
+from schemas.topics import Topic
+from worker.bench.brokers import BrokerName, running_broker
+from worker.bench.hardware import describe
+from worker.bench.repetition import alternate
+from worker.bench.report import Report, Run
+from worker.bench.shop import Shop, encoded
+from worker.bench.stand import Progress, Stand, Worker, produce, stand
+from worker.bench.workload import BIAS, Workload
+from worker.clients import make_producer
+from worker.demo.children import Children
+from worker.metrics import Stage
+
+_CONSUME = 10_000
+_SAMPLE = 2_000
+_WITHIN_S = 600.0
+_CORE = (Stage.ADAPT, Stage.RANK)
+
+Offsets = dict[int, tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class FloorPlan:
+    """What to measure."""
+
+    broker: BrokerName = "kafka"
+    events: int = 20_000
+    """In each repetition."""
+    passes: int = 10
+    """How often `copy` and `decode` go through them, as they are too fast to time once; `outputs`
+    does so a tenth as often."""
+    repeats: int = 5
+    workload: Workload = field(default_factory=Workload)
+
+
+def run_floor(plan: FloorPlan, folder: Path) -> Report:
+    """Measure.
+
+    Args:
+        plan: what to measure.
+        folder: for the bundle, settings and logs; nothing of it is needed afterwards.
+
+    Raises:
+        BrokerError: the broker does not start.
+        BenchError: a process does not get on.
+    """
+    bundle, shop = plan.workload.prepare(folder)
+    settings = {
+        **plan.workload.described(),
+        "broker": plan.broker,
+        "events": plan.events,
+        "passes": plan.passes,
+        "repeats": plan.repeats,
+    }
+    run = Run("floor", describe(), settings, _BIAS)
+    with (
+        running_broker(plan.broker) as broker,
+        stand(plan.workload.settings, broker, folder, bundle, plan.workload.partitions) as made,
+        Progress(made) as progress,
+        Children(folder / "logs") as children,
+    ):
+        made.publish_catalogue(shop)
+        (worker,) = made.start_workers(children)
+        bench = _Floor(plan, made, worker, progress, shop)
+        for name, values in bench.measure().items():
+            figures = {key: [value[key] for value in values] for key in values[0]}
+            run.add(name, bench.case(name), figures)
+    return run.report()
+
+
+_BIAS = [
+    *BIAS,
+    "The loops keep the broker and their own two librdkafka threads busy at once; a worker waits "
+    "for the acknowledgement of each micro-batch before it goes on.",
+    "`outputs` produces what the worker publishes but for item transitions and dead letters.",
+]
+
+
+class _Floor:
+    def __init__(
+        self, plan: FloorPlan, made: Stand, worker: Worker, progress: Progress, shop: Shop
+    ) -> None:
+        self._plan = plan
+        self._stand = made
+        self._worker = worker
+        self._shop = shop
+        self._progress = progress
+        self._published = self._turn = self._in_bytes = 0
+        self._outputs: list[tuple[bytes, bytes]] = []
+        self._offsets: Offsets = {}
+        self._copies = f"{made.settings.kafka.topic_prefix}copies"
+
+    def measure(self) -> dict[str, list[dict[str, float]]]:
+        self._run_worker()  # compiles, fills caches, and shows what a worker publishes
+        self._outputs = self._published_values()
+        self._stand.create_topic(self._copies)
+        passes = self._plan.passes
+        loops: dict[str, Callable[[], dict[str, float]]] = {
+            "copy": partial(self._run_loop, self._copy, passes),
+            "decode": partial(self._run_loop, self._decode, passes),
+            "outputs": partial(self._run_loop, self._produce_outputs, -(-passes // 10)),
+        }
+        values: dict[str, list[dict[str, float]]] = {"worker": [], **{name: [] for name in loops}}
+        for _ in range(self._plan.repeats):
+            # The worker goes first: it brings about the records that the loops go through, too.
+            values["worker"].append(self._run_worker())
+            for name, found in alternate(loops, 1, warm_up=0).items():
+                values[name] += found
+        return values
+
+    def case(self, method: str) -> dict[str, int | str]:
+        answers, states = zip(*self._outputs, strict=True)
+        out = {
+            "copy": self._in_bytes,
+            "decode": self._in_bytes,
+            "outputs": _mean(answers) + _mean(states),
+            "worker": _mean(answers) + _mean(states),
+        }
+        return {"broker": self._plan.broker, "in_bytes": self._in_bytes, "out_bytes": out[method]}
+
+    def _run_worker(self) -> dict[str, float]:
+        n = self._plan.events
+        self._turn += 1
+        events = self._shop.events(n, self._turn, f"f{self._turn:07d}-")
+        records = encoded(events)
+        self._in_bytes = _mean([value for _, value in records])
+        before = self._worker.sample()
+        begin = time.monotonic()
+        self._offsets = self._stand.publish(Topic.CLICKSTREAM, records)
+        self._published += n
+        end, _ = self._progress.wait_for(self._published, [self._worker.child], _WITHIN_S)
+        spent = self._worker.sample().since(before)
+        if spent.applied != n:
+            raise BenchError(f"the worker applied {spent.applied:,.0f} of {n:,} events")
+        by_stage = {stage: 1e6 * seconds / n for stage, seconds in spent.stage_seconds.items()}
+        core = sum(by_stage[stage.value] for stage in _CORE)
+        return {
+            "events_per_s": n / (end - begin),
+            "us_per_event": 1e6 * (end - begin) / n,
+            "outside_adapt_and_rank_us": sum(by_stage.values()) - core,
+            **{f"{stage}_us": value for stage, value in by_stage.items()},
+            "events_per_batch": n / max(1.0, spent.batches),
+        }
+
+    def _published_values(self) -> list[tuple[bytes, bytes]]:
+        """Return recommendations and states that the worker has published, in pairs."""
+        answers = self._read_some(Topic.RECOMMENDATIONS)
+        states = self._read_some(Topic.USER_STATE)
+        return list(zip(answers, itertools.cycle(states), strict=False))
+
+    def _read_some(self, topic: Topic) -> list[bytes]:
+        name, ends = self._stand.settings.kafka.topic(topic), self._stand.ends(topic)
+        consumer = self._stand.consumer()
+        # The latest ones: the embedded broker may have dropped the earliest.
+        share = -(-_SAMPLE // len(ends))
+        starts = {number: max(0, end - share) for number, end in ends.items()}
+        consumer.assign([TopicPartition(name, number, at) for number, at in starts.items()])
+        wanted = sum(end - starts[number] for number, end in ends.items())
+        try:
+            found = consumer.consume(wanted, timeout=30.0)
+        finally:
+            consumer.close()
+        values = [value for m in found if m.error() is None and (value := m.value()) is not None]
+        if not values:
+            raise BenchError(f"the worker has published nothing on {name}")
+        return values
+
+    def _run_loop(
+        self, work: Callable[[Sequence[Message], Producer], None], passes: int
+    ) -> dict[str, float]:
+        """Take records through a loop several times."""
+        consumer = self._stand.consumer()
+        producer = make_producer(self._stand.settings)
+        try:
+            consumer.assign(self._starts())
+            self._next(consumer, 1)  # connected
+            consumed, begin, cpu = 0, time.perf_counter(), time.process_time()
+            left = sum(end - first for first, end in self._offsets.values()) - 1
+            for turn in range(passes):
+                while left:
+                    messages = self._next(consumer, min(left, _CONSUME))
+                    left -= len(messages)
+                    consumed += len(messages)
+                    work(messages, producer)
+                    producer.poll(0)
+                if turn + 1 < passes:
+                    left = self._rewind(consumer)
+            if producer.flush(_WITHIN_S):
+                raise BenchError(f"records of {self._copies} were not acknowledged")
+            seconds, cpu = time.perf_counter() - begin, time.process_time() - cpu
+        finally:
+            consumer.close()
+        return {
+            "events_per_s": consumed / seconds,
+            "us_per_event": 1e6 * seconds / consumed,
+            "cpu_us_per_event": 1e6 * cpu / consumed,
+        }
+
+    def _starts(self) -> list[TopicPartition]:
+        name = self._stand.clickstream
+        return [TopicPartition(name, n, first) for n, (first, _) in self._offsets.items()]
+
+    def _rewind(self, consumer: Consumer) -> int:
+        for partition in self._starts():
+            consumer.seek(partition)
+        return sum(end - first for first, end in self._offsets.values())
+
+    @staticmethod
+    def _next(consumer: Consumer, count: int) -> list[Message]:
+        messages = consumer.consume(count, timeout=30.0)
+        for message in messages:
+            error = message.error()
+            if error is not None:
+                raise KafkaException(error)
+        if not messages:
+            raise BenchError("the broker serves no records")
+        return messages
+
+    def _copy(self, messages: Sequence[Message], producer: Producer) -> None:
+        for message in messages:
+            to = message.partition()
+            produce(producer, self._copies, message.key(), message.value(), partition=to)
+
+    def _decode(self, messages: Sequence[Message], producer: Producer) -> None:
+        decode = msgspec.json.Decoder(ClickstreamEvent).decode
+        latest: dict[str, tuple[str | None, int]] = {}
+        for message in messages:
+            value = message.value()
+            assert value is not None  # written by this benchmark
+            event = decode(value)
+            latest[event.user_id] = (event.item_id, event.time)
+            produce(producer, self._copies, message.key(), value, partition=message.partition())
+
+    def _produce_outputs(self, messages: Sequence[Message], producer: Producer) -> None:
+        outputs = itertools.cycle(self._outputs)
+        for message, (answer, state) in zip(messages, outputs, strict=False):
+            key, to = message.key(), message.partition()
+            produce(producer, self._copies, key, answer, partition=to)
+            produce(producer, self._copies, key, state, partition=to)
+
+
+def _mean(values: Sequence[bytes]) -> int:
+    return round(sum(map(len, values)) / len(values))

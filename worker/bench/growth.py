@@ -1,0 +1,149 @@
+"""`innerloop bench growth`: how the cost of an event grows with what there is more of.
+
+- `users` and `catalogue`: micro-batches through the worker's stages fold, encode, adapt and rank,
+  in this process and without a broker, with so many users known and so many items;
+- `partitions` and `workers`: events per second of real workers on Apache Kafka, at saturation.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from schemas.errors import BenchError
+from worker.bench.brokers import BrokerName, running_broker
+from worker.bench.hardware import describe
+from worker.bench.in_process import InProcess
+from worker.bench.pipeline import Drive
+from worker.bench.repetition import alternate
+from worker.bench.report import Report, Run, Value
+from worker.bench.stand import Progress, stand
+from worker.bench.workload import BIAS, Workload
+from worker.demo.children import Children
+
+AXES = ("users", "catalogue", "partitions", "workers")
+
+
+@dataclass(frozen=True)
+class GrowthPlan:
+    """What to measure."""
+
+    axes: tuple[str, ...] = AXES
+    users: tuple[int, ...] = (1_000, 10_000, 100_000)
+    items: tuple[int, ...] = (1_000, 10_000, 48_000)
+    partitions: tuple[int, ...] = (2, 8, 32)
+    workers: tuple[int, ...] = (1, 2)
+    broker: BrokerName = "kafka"
+    batches: int = 8
+    """Micro-batches of a repetition, in process."""
+    events: int = 10_000
+    """Of a repetition, at saturation."""
+    repeats: int = 5
+    workload: Workload = field(default_factory=Workload)
+
+
+def run_growth(plan: GrowthPlan, folder: Path) -> Report:
+    """Measure.
+
+    Args:
+        plan: what to measure.
+        folder: for bundles, settings and logs; nothing of it is needed afterwards.
+
+    Raises:
+        BrokerError: the broker does not start.
+        BenchError: a process does not get on, or an axis cannot be varied.
+    """
+    for axis in plan.axes:
+        if axis not in AXES:
+            raise BenchError(f"--over {axis} is unknown; there are: {', '.join(AXES)}")
+    if plan.broker == "embedded" and "partitions" in plan.axes:
+        raise BenchError("the embedded broker has 4 partitions: --over partitions needs kafka")
+    settings: dict[str, Value | list[Value]] = {
+        **plan.workload.described(),
+        "axes": list(plan.axes),
+        "batches": plan.batches,
+        "events": plan.events,
+        "repeats": plan.repeats,
+        "broker": plan.broker,
+    }
+    run = Run("growth", describe("cpu"), settings, _BIAS)
+    base = plan.workload
+    if "users" in plan.axes:
+        _in_process(run, plan, "users", [replace(base, users=n) for n in plan.users], folder)
+    if "catalogue" in plan.axes:
+        _in_process(run, plan, "catalogue", [replace(base, items=n) for n in plan.items], folder)
+    if "partitions" in plan.axes:
+        cases = [(replace(base, partitions=n), 1) for n in plan.partitions]
+        _saturated(run, plan, "partitions", cases, folder)
+    if "workers" in plan.axes:
+        _saturated(run, plan, "workers", [(base, n) for n in plan.workers], folder)
+    return run.report()
+
+
+_BIAS = [
+    *BIAS,
+    "In process, all users known are in memory, and a micro-batch takes users at random: caches "
+    "are as cold as they get.",
+    "Workers on one machine share its cores: near-linear growth can only show while some are free.",
+    "The points along `partitions` and `workers` are measured one after the other, not in turns.",
+]
+
+
+def _in_process(
+    run: Run, plan: GrowthPlan, axis: str, workloads: Sequence[Workload], folder: Path
+) -> None:
+    """Measure all points of an axis in turns."""
+    torch.manual_seed(plan.workload.seed)
+    places = {}
+    for number, workload in enumerate(workloads):
+        made = folder / f"{axis}-{number}"
+        bundle, shop = workload.prepare(made)
+        places[f"{number}"] = InProcess(bundle, shop, workload.settings.worker)
+        shutil.rmtree(made, ignore_errors=True)
+
+    def micro_batches(place: InProcess) -> float:
+        events = place.batches(plan.batches)
+        begin = time.perf_counter()
+        for batch in events:
+            place.process(batch)
+        return (time.perf_counter() - begin) / sum(len(batch) for batch in events)
+
+    variants: dict[str, Callable[[], float]] = {
+        name: partial(micro_batches, place) for name, place in places.items()
+    }
+    for name, seconds in alternate(variants, plan.repeats).items():
+        workload, place = workloads[int(name)], places[name]
+        case = {"users": workload.users, "items": place.items, "batch_events": place.batch_events}
+        figures = {
+            "us_per_event": [1e6 * s for s in seconds],
+            "events_per_s": [1.0 / s for s in seconds],
+        }
+        run.add(axis, case, figures)
+
+
+def _saturated(
+    run: Run, plan: GrowthPlan, axis: str, cases: Sequence[tuple[Workload, int]], folder: Path
+) -> None:
+    """Measure the points of an axis, each with topics and workers of its own."""
+    made = folder / axis
+    bundle, shop = plan.workload.prepare(made)
+    with running_broker(plan.broker) as broker:
+        for workload, workers in cases:
+            with (
+                stand(workload.settings, broker, made, bundle, workload.partitions) as here,
+                Progress(here) as progress,
+                Children(made / "logs") as children,
+            ):
+                here.publish_catalogue(shop)
+                drive = Drive(here, here.start_workers(children, workers), progress, shop, made)
+                bursts = {"burst": partial(drive.burst, plan.events)}
+                rates = alternate(bursts, plan.repeats)["burst"]
+                case = {"partitions": here.partitions, "workers": workers}
+                figures = {"us_per_event": [1e6 / r for r in rates], "events_per_s": rates}
+                run.add(axis, case, figures)

@@ -1,0 +1,96 @@
+"""The worker's stages between decoding and publishing, in this process and without a broker."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from schemas.catalog import CatalogItem
+from schemas.clickstream import ClickstreamEvent
+from schemas.settings import WorkerSettings
+from worker.bench.shop import Shop
+from worker.catalogue import Catalogue, ItemChange
+from worker.encoder.text_encoder import TextEncoder
+from worker.metrics import WorkerMetrics
+from worker.model.bundle import Bundle
+from worker.model.serving import ServingModel, pick_device
+from worker.pipeline import Answers, Pipeline
+from worker.stages.decode import EventColumns
+from worker.state.arena import UserArena
+
+_ITEMS_AT_ONCE = 20_000
+_USERS_AT_ONCE = 50_000
+
+
+def load_model(bundle: Path, device: str = "cpu") -> ServingModel:
+    """Load a bundle with its text encoder on the CPU: it is needed before anything is timed."""
+    loaded = Bundle(bundle)
+    encoder = TextEncoder.load(loaded.text_encoder, device="cpu")
+    return ServingModel(loaded, encoder, pick_device(device))
+
+
+def load_catalogue(model: ServingModel, items: list[CatalogItem]) -> Catalogue:
+    """Return a catalogue of these items."""
+    catalogue = Catalogue(model, capacity=len(items))
+    for start in range(0, len(items), _ITEMS_AT_ONCE):
+        part = items[start : start + _ITEMS_AT_ONCE]
+        catalogue.apply([ItemChange(item.item_id, item) for item in part])
+    return catalogue
+
+
+def columns(events: list[ClickstreamEvent], first_offset: int) -> EventColumns:
+    """Return events as if decoded from one partition."""
+    n, now = len(events), time.time_ns() // 1_000_000
+    return EventColumns(
+        event_ids=[e.event_id for e in events],
+        user_ids=[e.user_id for e in events],
+        types=[e.type for e in events],
+        times=[e.time for e in events],
+        item_ids=[e.item_id for e in events],
+        queries=[e.query for e in events],
+        partitions=[0] * n,
+        offsets=list(range(first_offset, first_offset + n)),
+        record_times=[now] * n,
+    )
+
+
+class InProcess:
+    """All users of a shop, known, and the stages fold, encode, adapt and rank; no item memory.
+
+    Args:
+        bundle: to be served.
+        shop: its items and users.
+        settings: of the worker.
+    """
+
+    def __init__(self, bundle: Path, shop: Shop, settings: WorkerSettings) -> None:
+        self._shop = shop
+        self.batch_events = settings.batch_events
+        self._offset = self._turn = 0
+        model = load_model(bundle)
+        catalogue = load_catalogue(model, shop.items())
+        self.items = len(catalogue)
+        arena = UserArena(
+            model,
+            recent_events=settings.recent_events,
+            top_k=settings.top_k,
+            capacity=max(1024, shop.users),
+        )
+        for start in range(0, shop.users, _USERS_AT_ONCE):
+            some = range(start, min(shop.users, start + _USERS_AT_ONCE))
+            arena.admit_all([(shop.user_id(number), 0) for number in some])
+        self._pipeline = Pipeline(model, catalogue, arena, WorkerMetrics(), settings)
+
+    def batches(self, count: int) -> list[EventColumns]:
+        """Draw micro-batches that have not been seen yet."""
+        self._turn += 1
+        size = self.batch_events
+        events = self._shop.events(count * size, self._turn, f"g{self._turn}-")
+        starts = range(0, len(events), size)
+        found = [columns(events[i : i + size], self._offset + i) for i in starts]
+        self._offset += len(events)
+        return found
+
+    def process(self, batch: EventColumns) -> Answers:
+        """Take a micro-batch through the stages."""
+        return self._pipeline.process(batch)
