@@ -286,6 +286,9 @@ class TrainingSettings(_Section):
         lt=1,
         description="share of the training users kept for early stopping and for fitting the mix",
     )
+    validation_events: int = Field(
+        100_000, ge=1, description="keep fewer of these users if they have more events than this"
+    )
     refit: bool = Field(
         True, description="train once more, on all users, for as many epochs as were best"
     )

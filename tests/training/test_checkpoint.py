@@ -127,6 +127,18 @@ def test_without_memory_and_refit_too(arguments, tmp_path, monkeypatch):
         assert_same(out, whole, memory=False)
 
 
+def test_with_epochs_of_fewer_events_too(arguments, uninterrupted, tmp_path, monkeypatch):
+    monkeypatch.setenv("INNERLOOP_TRAINING__EPOCH_EVENTS", "100")
+    whole = tmp_path / "whole"
+    run(*arguments, "--out", whole)
+    assert (whole / WEIGHTS).read_bytes() != (uninterrupted / WEIGHTS).read_bytes()
+    for writes in (1, EPOCHS, EPOCHS + 2):
+        out = tmp_path / f"after-{writes}"
+        interrupted(out, writes, *arguments)
+        run(*arguments, "--out", out, "--resume")
+        assert_same(out, whole)
+
+
 def test_resuming_twice_and_without_a_checkpoint(arguments, uninterrupted, tmp_path):
     out = tmp_path / "bundle"
     interrupted(out, 1, *arguments, "--resume")

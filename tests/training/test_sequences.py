@@ -59,3 +59,26 @@ def test_the_same_generator_gives_the_same_batches() -> None:
     ]
     assert runs[0] == runs[1]
     assert len(runs[0]) == streams.batch_count(8)
+
+
+def test_parts_take_turns_and_each_stream_has_one_turn() -> None:
+    streams = UserStreams(random_log(900, 61), longest=20)
+    n = len(streams)
+    assert n % 4
+    turns = [streams.part(number, 4, seed=1) for number in range(8)]
+    assert [len(turn) for turn in turns] == [n // 4] * 8
+    rows = [
+        {row for _, of_batch in turn.batches_with_rows(8) for row in of_batch} for turn in turns
+    ]
+    for dealt in (rows[:4], rows[4:]):
+        assert len(set.union(*dealt)) == sum(map(len, dealt))
+    assert rows[0] not in rows[4:]
+    assert sum(len(of_turn) for of_turn in rows[:4]) == sum(turn.events for turn in turns[:4])
+
+    def again(number: int, seed: int) -> list[list[int]]:
+        part = streams.part(number, 4, seed)
+        return [of_batch.tolist() for _, of_batch in part.batches_with_rows(8)]
+
+    assert again(5, 1) == [of_batch.tolist() for _, of_batch in turns[5].batches_with_rows(8)]
+    assert again(5, 2) != again(5, 1)
+    assert streams.part(3, 1, seed=1) is streams

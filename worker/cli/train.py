@@ -71,7 +71,7 @@ def train(
         ),
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(help="Most passes over the events (setting training.epochs).")
+        int | None, typer.Option(help="Most epochs (setting training.epochs).")
     ] = None,
     dim: Annotated[
         int | None, typer.Option(help="Width of the model (setting training.dim).")

@@ -65,14 +65,11 @@ def train_bundle(job: TrainingJob, progress: Progress) -> Manifest:
         TrainingError: there is a checkpoint beside `job.out` that must not be replaced or cannot
             be used.
     """
-    data = job.source.read(progress)
-    held_out = data.held_out
-    items, cut = data.items, split_at(data.log, job.cut, held_out.mask if held_out else None)
+    items, log, provenance = _read(job, progress)
     device = pick_device(job.device)
     with new_bundle_folder(job.out) as folder:
         progress.on_phase("preparing the text encoder", 1)
         _place_encoder(job.encoder, folder / TEXT_ENCODER)
-        provenance = _provenance(job, data, cut)
         checkpoint = Checkpoint(
             checkpoint_folder(job.out),
             job_key(provenance, folder / TEXT_ENCODER, device),
@@ -83,7 +80,7 @@ def train_bundle(job: TrainingJob, progress: Progress) -> Manifest:
         )
         vectors = encode_texts(encoder, items.texts, progress)
         checkpoint.start_clock()
-        material = _Material(cut.train, vectors, items.categories, device)
+        material = _Material(log, vectors, items.categories, device)
         trained = _train(job, material, progress=progress, checkpoint=checkpoint)
         seconds = checkpoint.seconds
         validation = trained.validation
@@ -105,6 +102,17 @@ def train_bundle(job: TrainingJob, progress: Progress) -> Manifest:
         )
     checkpoint.remove()
     return manifest
+
+
+def _read(job: TrainingJob, progress: Progress) -> tuple[ItemTable, EventLog, Provenance]:
+    """Return the catalogue, the events before the cut and where they came from; let go of others.
+
+    What comes after the cut would only take up memory while training.
+    """
+    data = job.source.read(progress)
+    held_out = data.held_out
+    cut = split_at(data.log, job.cut, held_out.mask if held_out else None)
+    return data.items, cut.train, _provenance(job, data, cut)
 
 
 @dataclass(frozen=True)
@@ -142,11 +150,14 @@ def _train(
         progress.on_phase(f"{name} (resumed)" if done else name, batches * epochs)
         progress.on_step(batches * done)
 
-    most = job.settings.epochs
-    trainer = material.trainer(job, validate=True)
-    done = most if checkpoint.refitting else checkpoint.epochs_done
-    begin("meta-training", trainer.batches_per_epoch, most, done)
-    trained = trainer.train(step, progress.on_epoch, checkpoint)
+    def train() -> TrainedModel:
+        most = job.settings.epochs
+        trainer = material.trainer(job, validate=True)
+        done = most if checkpoint.refitting else checkpoint.epochs_done
+        begin("meta-training", trainer.batches_per_epoch, most, done)
+        return trainer.train(step, progress.on_epoch, checkpoint)
+
+    trained = train()
     if not job.settings.refit:
         return trained
     everybody = material.trainer(job, validate=False)
@@ -158,12 +169,12 @@ def _train(
 def encode_texts(encoder: TextEncoder, texts: list[str], progress: Progress) -> NDArray[np.float32]:
     """Encode the catalogue's texts, (n, text_dim), with progress."""
     progress.on_phase("encoding item texts", len(texts))
-    parts = []
+    vectors = np.empty((len(texts), encoder.dimension), np.float32)
     for start in range(0, len(texts), _TEXTS_AT_ONCE):
         chunk = texts[start : start + _TEXTS_AT_ONCE]
-        parts.append(encoder.encode(chunk))
+        vectors[start : start + len(chunk)] = encoder.encode(chunk)
         progress.on_step(len(chunk))
-    return np.concatenate(parts)
+    return vectors
 
 
 def _place_encoder(source: Path | None, folder: Path) -> None:

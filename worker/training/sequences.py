@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -52,14 +53,13 @@ class UserStreams:
         users = log.users[by_user]
         changes = np.flatnonzero(users[1:] != users[:-1]) + 1
         bounds = np.unique(np.r_[0, changes, len(users)])  # of no events, one bound and no user
-        self._log = log
-        self._by_user = by_user
         self._starts, self._lengths = _chunks(bounds, longest, shortest)
-        # Seconds to the user's previous event, aligned with `by_user`.
-        times = log.times[by_user]
-        gaps = np.diff(times, prepend=times[:1]) / 1000.0
-        gaps[bounds[:-1]] = NO_GAP
-        self._gaps = gaps.astype(np.float32)
+        # Of each event, in the order of users: its row in the log, its item, its type, and the
+        # seconds since the user's previous event.
+        self._rows = by_user.astype(np.int32)
+        self._items = log.items[by_user]
+        self._types = log.types[by_user]
+        self._gaps = _gaps(log.times[by_user], bounds[:-1])
 
     def __len__(self) -> int:
         return len(self._starts)
@@ -68,6 +68,27 @@ class UserStreams:
     def events(self) -> int:
         """Number of events over all streams."""
         return int(self._lengths.sum())
+
+    def part(self, number: int, parts: int, seed: int) -> UserStreams:
+        """Return one of so many equally large parts of the streams, by turns.
+
+        Each time that all parts have had their turn the streams are dealt out anew. A few streams
+        may be left over, others each time.
+
+        Args:
+            number: of the turn, from 0.
+            parts: 1 gives all streams.
+            seed: of the dealing.
+        """
+        if parts == 1:
+            return self
+        dealt, turn = divmod(number, parts)
+        order = np.random.default_rng([seed, dealt]).permutation(len(self))
+        size = len(order) // parts
+        chosen = order[turn * size : (turn + 1) * size]
+        part = copy.copy(self)
+        part._starts, part._lengths = self._starts[chosen], self._lengths[chosen]
+        return part
 
     def batches(self, size: int, rng: np.random.Generator | None = None) -> Iterator[StreamBatch]:
         """Yield all streams in batches of about `size`, alike in length to waste little padding.
@@ -99,14 +120,20 @@ class UserStreams:
         steps = np.arange(lengths.max())
         mask = steps < lengths[:, None]
         at = np.where(mask, self._starts[streams][:, None] + steps, 0)
-        rows = self._by_user[at]
         batch = StreamBatch(
-            items=torch.from_numpy(np.where(mask, self._log.items[rows], 0).astype(np.int64)),
-            types=torch.from_numpy(np.where(mask, self._log.types[rows], 0).astype(np.int64)),
+            items=torch.from_numpy(np.where(mask, self._items[at], 0).astype(np.int64)),
+            types=torch.from_numpy(np.where(mask, self._types[at], 0).astype(np.int64)),
             gaps=torch.from_numpy(np.where(mask, self._gaps[at], NO_GAP).astype(np.float32)),
             mask=torch.from_numpy(mask),
         )
-        return batch, rows[mask]
+        return batch, self._rows[at[mask]].astype(np.intp)
+
+
+def _gaps(times: NDArray[np.int64], firsts: NDArray[np.intp]) -> NDArray[np.float32]:
+    gaps = np.empty(len(times), np.float32)
+    np.divide(np.diff(times), 1000.0, out=gaps[1:], casting="same_kind")
+    gaps[firsts] = NO_GAP
+    return gaps
 
 
 def _chunks(
