@@ -54,8 +54,10 @@ _CONSUMER_DEFAULTS = {
     "enable.auto.commit": "false",
     "enable.auto.offset.store": "false",
     "auto.offset.reset": "earliest",
-    "partition.assignment.strategy": "cooperative-sticky",
+    "isolation.level": "read_committed",
 }
+# Of the classic group protocol; with `group.protocol=consumer` the brokers assign.
+_ASSIGNMENT = {"partition.assignment.strategy": "cooperative-sticky"}
 
 # What innerloop itself decides, and the setting to change instead.
 MANAGED_PROPERTIES = {
@@ -64,6 +66,9 @@ MANAGED_PROPERTIES = {
     "group.id": "use worker.group_id",
     "enable.auto.commit": "offsets are committed once results are acknowledged",
     "enable.auto.offset.store": "offsets are committed once results are acknowledged",
+    "isolation.level": "records of transactions that were aborted are never read",
+    "transactional.id": "use worker.delivery and worker.instance_id",
+    "transaction.timeout.ms": "use worker.transaction_timeout_ms",
 }
 
 Properties = Annotated[dict[str, str | int | float | bool], BeforeValidator(flat_properties)]
@@ -117,10 +122,12 @@ class KafkaSettings(_Section):
 
     def consumer_config(self, group_id: str, **overrides: str | int) -> dict[str, Any]:
         """Return the librdkafka configuration of a consumer in `group_id`."""
+        given = {**self.client_config(), **self.consumer_properties}
+        classic = given.get("group.protocol", "classic") == "classic"
         return {
             **_CONSUMER_DEFAULTS,
-            **self.client_config(),
-            **self.consumer_properties,
+            **(_ASSIGNMENT if classic else {}),
+            **given,
             "group.id": group_id,
             **overrides,
         }
@@ -171,6 +178,30 @@ class WorkerSettings(_Section):
 
     bundle: Path | None = Field(None, description="model bundle to serve (a folder)")
     group_id: str = Field("innerloop-worker", min_length=1, description="consumer group")
+    instance_id: str | None = Field(
+        None,
+        min_length=1,
+        description="of this worker among those of its group, the same at every start: one that "
+        "was restarted gets its partitions back without a rebalance (static membership)",
+    )
+    delivery: Literal["at_least_once", "exactly_once"] = Field(
+        "at_least_once",
+        description="exactly_once makes results, users' states and offsets one transaction",
+    )
+    transaction_ms: int = Field(
+        100,
+        ge=0,
+        le=60_000,
+        description="with exactly_once: how long a transaction takes up further micro-batches "
+        "while more records are waiting, milliseconds; 0 commits each micro-batch",
+    )
+    transaction_timeout_ms: int = Field(
+        60_000,
+        ge=1000,
+        le=900_000,
+        description="with exactly_once: the brokers abort a transaction that takes longer, "
+        "milliseconds; so long may the next owner wait for what a killed worker left open",
+    )
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="auto takes cuda where there is one"
     )
@@ -184,6 +215,19 @@ class WorkerSettings(_Section):
     )
     max_event_bytes: int = Field(
         65_536, ge=256, description="larger events go to the dead-letter topic, bytes"
+    )
+    dead_letter_window: int = Field(
+        1000, ge=1, description="latest records over which dead_letter_ratio goes"
+    )
+    dead_letter_ratio: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="share of the latest records that may be unusable; more stop the worker, "
+        "and 1 never does",
+    )
+    dead_letter_consecutive: int = Field(
+        500, ge=1, description="so many unusable records in a row in one partition stop the worker"
     )
     max_future_seconds: int = Field(
         86_400, ge=0, description="events later than now plus this go to the dead-letter topic"

@@ -11,6 +11,7 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,25 @@ REAL_KAFKA_FIXTURES = {"kafka_broker", "private_kafka_broker", "kafka_settings"}
 Records = Iterable[tuple[bytes | str | None, bytes | str | None]]
 ConsumeAll = Callable[[Settings, Topic], list[Message]]
 ProduceAll = Callable[[Settings, Topic, Records], list[Message]]
+
+
+@dataclass(frozen=True)
+class Kills:
+    """How often workers are killed in tests, and what decides where."""
+
+    number: int
+    seed: int
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--kills", type=int, default=6, help="times that workers are killed")
+    parser.addoption("--kill-seed", type=int, default=1, help="decides where they are killed")
+
+
+@pytest.fixture
+def kills(request: pytest.FixtureRequest) -> Kills:
+    """The flags --kills and --kill-seed."""
+    return Kills(request.config.getoption("--kills"), request.config.getoption("--kill-seed"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import uuid
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -10,6 +11,7 @@ from confluent_kafka import Consumer, KafkaException, Producer
 
 from schemas.settings import Settings
 from schemas.topics import Topic
+from worker.delivery.transactional_producer import TransactionalProducer
 from worker.kafka_connection import property_error
 from worker.topic_reader import PartitionReader
 
@@ -19,6 +21,21 @@ _ClientT = TypeVar("_ClientT", Consumer, Producer)
 _LARGEST_RECORD_BYTES = 16 * 1024 * 1024
 # Brokers that are gone for longer stop the worker, before the group would throw it out.
 _DELIVERY_TIMEOUT_MS = 120_000
+
+
+_TRANSACTION_RETRY_MS = 10
+"""A transaction right behind another one finds the first one's markers not all written yet, and is
+put off for `retry.backoff.ms`: librdkafka's default of 100 makes most of a transaction's time."""
+
+
+def make_member(settings: Settings) -> Consumer:
+    """Return a consumer to be a member of the worker's group.
+
+    Raises:
+        SettingsError: librdkafka refuses a property.
+    """
+    instance = settings.worker.instance_id
+    return make_consumer(settings, **({"group.instance.id": instance} if instance else {}))
 
 
 def make_consumer(settings: Settings, **overrides: str | int) -> Consumer:
@@ -35,7 +52,9 @@ def make_consumer(settings: Settings, **overrides: str | int) -> Consumer:
     return _client(Consumer, config)
 
 
-def make_reader(settings: Settings, topic: Topic, wait_ms: int) -> PartitionReader:
+def make_reader(
+    settings: Settings, topic: Topic, wait_ms: int, *, await_transactions: bool = False
+) -> PartitionReader:
     """Return a reader of a topic.
 
     A broker sits on a fetch at the end of a topic for `fetch.wait.max.ms`, and so long does it take
@@ -45,12 +64,19 @@ def make_reader(settings: Settings, topic: Topic, wait_ms: int) -> PartitionRead
         settings: all of them.
         topic: to read.
         wait_ms: that time, milliseconds.
+        await_transactions: whether a partition with open transactions is not at its end.
 
     Raises:
         SettingsError: librdkafka refuses a property.
     """
     overrides: dict[str, str | int] = {"enable.partition.eof": "true", "fetch.wait.max.ms": wait_ms}
-    return PartitionReader(make_consumer(settings, **overrides), settings.kafka.topic(topic))
+    reader = make_consumer(settings, **overrides)
+    ends = (
+        make_consumer(settings, **{"isolation.level": "read_uncommitted"})
+        if await_transactions
+        else None
+    )
+    return PartitionReader(reader, settings.kafka.topic(topic), ends)
 
 
 def make_producer(settings: Settings) -> Producer:
@@ -65,6 +91,40 @@ def make_producer(settings: Settings) -> Producer:
         **settings.kafka.producer_config(),
     }
     return _client(Producer, config)
+
+
+def transactional_id(settings: Settings) -> str:
+    """Return a name for a worker's transactions: the same for every start of the same instance.
+
+    A worker without an instance id gets another name at every call.
+    """
+    instance = settings.worker.instance_id or settings.kafka.consumer_properties.get(
+        "group.instance.id"
+    )
+    return f"{settings.worker.group_id}-{instance or uuid.uuid4().hex}"
+
+
+def make_transactional_producer(settings: Settings, name: str) -> TransactionalProducer:
+    """Return a producer for all that the worker publishes, by transactions.
+
+    Args:
+        settings: all of them.
+        name: the `transactional_id`.
+
+    Raises:
+        SettingsError: librdkafka refuses a property.
+    """
+    timeout_ms = settings.worker.transaction_timeout_ms
+    config = {
+        "message.max.bytes": _LARGEST_RECORD_BYTES,
+        "retry.backoff.ms": _TRANSACTION_RETRY_MS,
+        "delivery.report.only.error": True,
+        **settings.kafka.producer_config(),
+        "message.timeout.ms": timeout_ms,
+        "transactional.id": name,
+        "transaction.timeout.ms": timeout_ms,
+    }
+    return TransactionalProducer(_client(Producer, config), name)
 
 
 def _client(kind: Callable[..., _ClientT], config: dict[str, Any]) -> _ClientT:

@@ -166,8 +166,10 @@ def consumer_lag(
         if name not in cluster.replicas:
             raise BrokerError(f"topic {name} does not exist; run `innerloop topics create`")
         partitions += [TopicPartition(name, n) for n in range(len(cluster.replicas[name]))]
+    # One that reads committed records would wait for the end of a transaction with these offsets.
+    unhindered = {**QUIET, "isolation.level": "read_uncommitted"}
     try:
-        consumer = Consumer({**QUIET, **settings.kafka.consumer_config(group_id)})
+        consumer = Consumer({**settings.kafka.consumer_config(group_id), **unhindered})
     except KafkaException as error:
         raise property_error(error) from None
     try:

@@ -106,6 +106,13 @@ class Rebalance(enum.StrEnum):
     LOST = "lost"
 
 
+class TransactionEnd(enum.StrEnum):
+    """How a transaction ended."""
+
+    COMMITTED = "committed"
+    ABORTED = "aborted"
+
+
 class ItemAvailability(enum.StrEnum):
     """Whether items may be recommended."""
 
@@ -192,7 +199,7 @@ SPECS: dict[str, MetricSpec] = {
             Histogram,
             "From the timestamp of an event's record (CreateTime or LogAppendTime; not the event's "
             "own time, which a replay sets in the past) to the acknowledgement of its "
-            "recommendation.",
+            "recommendation; of the transaction's commit, where worker.delivery is exactly_once.",
             buckets=_LATENCY_SECONDS,
         ),
         MetricSpec(
@@ -247,6 +254,13 @@ SPECS: dict[str, MetricSpec] = {
             Counter,
             "Commits that failed because the group is rebalancing. They are tried again, or the "
             "partition's next owner reads the records again and recognises them.",
+        ),
+        MetricSpec(
+            "innerloop_transactions_total",
+            Counter,
+            "Transactions, where worker.delivery is exactly_once. What an aborted one held is "
+            "produced again in another, by this worker or by the partitions' next owner.",
+            {"end": _values(TransactionEnd)},
         ),
         MetricSpec(
             "innerloop_rebalanced_partitions_total",
@@ -376,6 +390,7 @@ class WorkerMetrics:
         self.catalogue_records = self._counter("innerloop_catalogue_records_total")
         self.consumer_lag = self._gauge("innerloop_consumer_lag_records")
         self.commit_failures = self._counter("innerloop_commit_failures_total")
+        self.transactions = self._counter("innerloop_transactions_total")
         self.rebalanced_partitions = self._counter("innerloop_rebalanced_partitions_total")
         self.restore_seconds = self._histogram("innerloop_restore_seconds")
         self.restored_states = self._counter("innerloop_restored_states_total")

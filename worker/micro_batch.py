@@ -5,6 +5,8 @@
 3. Then the changed users' states, each with the partition and offset of its last event.
 4. Then the offsets are committed.
 
+With transactions these four are one (`worker.delivery.exactly_once`). Without:
+
 Killed before 3 is acknowledged for a user, the worker reads the user's records again, starts from
 the state before them and repeats its answers under the same ids. Killed after it, the offset in the
 state tells that the records were applied, and they are skipped. So an event in a state is in the
@@ -24,6 +26,7 @@ from worker.item_sharing.learning import ItemLearning
 from worker.metrics import Outcome, Stage, WorkerMetrics
 from worker.outputs import RecommendationWriter, dead_letter_record
 from worker.pipeline import Answers, Pipeline
+from worker.stages.dead_letter_limits import DeadLetterLimits
 from worker.stages.decode import NO_TIMESTAMP, Decoded, Decoder, position
 from worker.stages.publish import OutgoingRecord
 from worker.state.arena import UserArena
@@ -36,15 +39,15 @@ def wall_clock_ms() -> int:
 
 
 class RecordSink(Protocol):
-    """Where records go: `worker.stages.publish.Publisher`."""
+    """Where records go: see `worker.delivery`."""
 
     def publish(self, records: Sequence[OutgoingRecord]) -> None:
-        """Produce records; return when all are acknowledged, raise when one is not."""
+        """Produce records; raise when one is not acknowledged, now or at the commit."""
         ...
 
 
 class OffsetSink(Protocol):
-    """Where offsets go: `worker.stages.commit.Committer`."""
+    """Where offsets go: see `worker.delivery`."""
 
     def commit(self, next_offsets: Mapping[int, int]) -> None:
         """Commit by partition the offset of the next record to process."""
@@ -66,6 +69,9 @@ class BatchProcessor:
         state_topic: full name of `user-state`.
         dead_letter_topic: full name of `clickstream.dlq`.
         item_learning: of the item memory; None if there is none.
+        limits: stop a flood of dead letters.
+        visible_when_published: whether subscribers see a record once `records` took it; if not,
+            whoever commits calls `visible`.
         now_ms: the clock, milliseconds since the epoch.
     """
 
@@ -83,6 +89,8 @@ class BatchProcessor:
         state_topic: str,
         dead_letter_topic: str,
         item_learning: ItemLearning | None = None,
+        limits: DeadLetterLimits | None = None,
+        visible_when_published: bool = True,
         now_ms: Callable[[], int] = wall_clock_ms,
     ) -> None:
         self._decoder = decoder
@@ -96,7 +104,11 @@ class BatchProcessor:
         self._state_topic = state_topic
         self._dead_letter_topic = dead_letter_topic
         self._item_learning = item_learning
+        self._limits = limits
+        self._visible_when_published = visible_when_published
         self._now_ms = now_ms
+        self._answered: list[int] = []
+        """Timestamps of records whose answers are not visible yet."""
 
     def process(self, messages: Sequence[Message]) -> None:
         """Process records of `clickstream`, in the order given.
@@ -104,16 +116,27 @@ class BatchProcessor:
         Raises:
             PublishError: an output was not acknowledged; nothing is committed.
             BrokerError: the offsets could not be committed.
+            DeadLetterFloodError: too many records are unusable; nothing of these is published.
         """
         metrics = self._metrics
         metrics.batch_records.observe(len(messages))
         with metrics.time(Stage.DECODE):
             decoded = self._decoder.decode(messages)
+        if self._limits is not None:
+            self._limits.check(messages, decoded.dead_letters)
         answers = self._pipeline.process(decoded.events)
         with metrics.time(Stage.PUBLISH):
             self._publish(decoded, answers)
         with metrics.time(Stage.COMMIT):
             self._offsets.commit(next_offsets(messages))
+
+    def visible(self) -> None:
+        """Take note that subscribers can see all that was published up to now."""
+        answered, self._answered = self._answered, []
+        now = self._now_ms()
+        for recorded in answered:
+            if recorded != NO_TIMESTAMP:
+                self._metrics.latency_seconds.observe(max(0, now - recorded) / 1000.0)
 
     def _publish(self, decoded: Decoded, answers: Answers) -> None:
         dead = [
@@ -121,6 +144,8 @@ class BatchProcessor:
         ]
         self._records.publish([*self._writer.records(answers), *dead])
         self._count(decoded, answers)
+        if self._visible_when_published:
+            self.visible()
         if self._item_learning is not None:
             self._records.publish(self._item_learning.records())
         self._records.publish(self._state_records(answers))
@@ -134,11 +159,8 @@ class BatchProcessor:
         ]
 
     def _count(self, decoded: Decoded, answers: Answers) -> None:
-        metrics, now = self._metrics, self._now_ms()
-        for source in answers.batch.source:
-            recorded = decoded.events.record_times[source]
-            if recorded != NO_TIMESTAMP:
-                metrics.latency_seconds.observe(max(0, now - recorded) / 1000.0)
+        metrics, times = self._metrics, decoded.events.record_times
+        self._answered += [times[source] for source in answers.batch.source]
         for letter in decoded.dead_letters:
             metrics.dead_letters.labels(letter.reason.value).inc()
         for outcome, count in (

@@ -7,12 +7,14 @@ import threading
 import time
 
 from schemas.codec import build_codec
-from schemas.errors import BrokerError
+from schemas.errors import BrokerError, SettingsError
 from schemas.settings import Settings
 from schemas.topics import Topic
 from worker.catalogue import Catalogue
 from worker.catalogue_follower import CatalogueFollower
-from worker.clients import make_consumer, make_producer, make_reader
+from worker.clients import make_member, make_reader, transactional_id
+from worker.delivery.errors import TransactionLostError
+from worker.delivery.making import make_delivery
 from worker.item_sharing.interface import MemorySource
 from worker.item_sharing.sharing import SharedMemory, share
 from worker.kafka_connection import connect
@@ -26,15 +28,16 @@ from worker.restore.loader import StateLoader
 from worker.restore.restorer import StateRestorer
 from worker.restore.take_over import TakeOver
 from worker.stages.commit import Committer
+from worker.stages.dead_letter_limits import DeadLetterLimits
 from worker.stages.decode import Decoder
 from worker.stages.poll import Poller
-from worker.stages.publish import Publisher
 from worker.state.arena import UserArena
 
 _LOG = logging.getLogger(__name__)
 
 _PARALLEL_TOPICS = (Topic.RECOMMENDATIONS, Topic.USER_STATE, Topic.DEAD_LETTERS)
-_CLOSE_WAIT_S = 10.0
+_LOST_IN_A_ROW = 3
+"""So many times a worker begins anew with nothing committed in between."""
 
 
 class WorkerService:
@@ -79,27 +82,49 @@ class WorkerService:
             SettingsError: the metrics address cannot be bound, or a property is wrong.
             BrokerError: the brokers cannot be reached, a topic is missing or of the wrong shape, or
                 an output is not acknowledged. Nothing unacknowledged has been committed then.
+            FencedError: (a BrokerError) a transaction took too long, or another worker has taken
+                this one's place. Nothing of it is visible.
+            DeadLetterFloodError: too many records are unusable. Those of the micro-batch are not
+                committed.
             RegistryError: the schema registry cannot be asked.
         """
         partitions = check_topics(self.settings, shared=self._item_memory is not None)
+        transactions = transactional_id(self.settings)
+        lost = 0
         with serve_metrics(self.metrics, self.settings.metrics) as port:
             self.metrics_port = port
-            session = _Session(
-                self.settings,
-                self._model,
-                self.metrics,
-                partitions,
-                stop=self._stop,
-                item_memory=self._item_memory,
-            )
-            try:
-                session.start()
-                self.serving.set()
-                while not self._stop.is_set():
-                    session.step()
-            finally:
-                session.close()
+            while not self._stop.is_set():
+                committed = self._committed()
+                try:
+                    self._serve(partitions, transactions)
+                except TransactionLostError as error:
+                    lost = lost + 1 if self._committed() == committed else 1
+                    if lost > _LOST_IN_A_ROW:
+                        raise
+                    _LOG.warning("%s; beginning anew with what is committed", error)
         _LOG.info("stopped; everything read is answered and committed")
+
+    def _serve(self, partitions: dict[Topic, int], transactions: str) -> None:
+        session = _Session(
+            self.settings,
+            self._model,
+            self.metrics,
+            partitions,
+            stop=self._stop,
+            item_memory=self._item_memory,
+            transactions=transactions,
+        )
+        try:
+            session.start()
+            self.serving.set()
+            while not self._stop.is_set():
+                session.step()
+        finally:
+            session.close()
+
+    def _committed(self) -> float:
+        name, labels = "innerloop_transactions_total", {"end": "committed"}
+        return self.metrics.registry.get_sample_value(name, labels) or 0.0
 
 
 def check_topics(settings: Settings, *, shared: bool = False) -> dict[Topic, int]:
@@ -112,8 +137,15 @@ def check_topics(settings: Settings, *, shared: bool = False) -> dict[Topic, int
     Raises:
         BrokerError: one does not exist, or those that go in parallel with `clickstream` have
             another number of partitions.
+        SettingsError: transactions are asked of the embedded broker.
     """
-    replicas = connect(settings.kafka).replicas
+    cluster = connect(settings.kafka)
+    if cluster.embedded and settings.worker.delivery == "exactly_once":
+        raise SettingsError(
+            "worker.delivery is exactly_once, and the embedded broker has no transactions; use "
+            "at_least_once, or Apache Kafka (`innerloop broker kafka` starts one)"
+        )
+    replicas = cluster.replicas
     partitions = {}
     parallel = (*_PARALLEL_TOPICS, *((Topic.ITEM_TRANSITIONS,) if shared else ()))
     for topic in (Topic.CLICKSTREAM, Topic.CATALOG, *parallel):
@@ -144,6 +176,7 @@ class _Session:
         *,
         stop: threading.Event,
         item_memory: MemorySource | None,
+        transactions: str,
     ) -> None:
         self._settings = settings
         self._metrics = metrics
@@ -151,11 +184,10 @@ class _Session:
         worker, kafka = settings.worker, settings.kafka
         codec = build_codec(settings.wire)
         clickstream = kafka.topic(Topic.CLICKSTREAM)
-        self._consumer = make_consumer(settings)
+        self._consumer = make_member(settings)
         catalogue_reader = make_reader(settings, Topic.CATALOG, wait_ms=100)
-        state_reader = make_reader(settings, Topic.USER_STATE, wait_ms=10)
+        state_reader = make_reader(settings, Topic.USER_STATE, wait_ms=10, await_transactions=True)
         self._readers = [catalogue_reader, state_reader]
-        self._producer = make_producer(settings)
         catalogue = self._items = Catalogue(model)
         self._arena = UserArena(model, recent_events=worker.recent_events, top_k=worker.top_k)
         self._catalogue = CatalogueFollower(
@@ -169,6 +201,9 @@ class _Session:
         )
         item_learning = None if self._shared is None else self._shared.learning
         self._committer = Committer(self._consumer, clickstream, metrics)
+        self._delivery = make_delivery(
+            settings, self._consumer, self._committer, metrics, transactions
+        )
         self._poller = Poller(
             self._consumer,
             topic=clickstream,
@@ -194,19 +229,27 @@ class _Session:
                 variant=worker.variant,
                 now_ms=wall_clock_ms,
             ),
-            records=Publisher(self._producer),
-            offsets=self._committer,
+            records=self._delivery,
+            offsets=self._delivery,
             arena=self._arena,
             metrics=metrics,
             model_version=model.version,
             state_topic=kafka.topic(Topic.USER_STATE),
             dead_letter_topic=kafka.topic(Topic.DEAD_LETTERS),
             item_learning=item_learning,
+            limits=DeadLetterLimits(
+                window=worker.dead_letter_window,
+                ratio=worker.dead_letter_ratio,
+                consecutive=worker.dead_letter_consecutive,
+            ),
+            visible_when_published=worker.delivery == "at_least_once",
         )
+        self._delivery.on_commit(self._processor.visible)
         metrics.model_info.labels(model.version, model.device.type, worker.variant).set(1)
 
     def start(self) -> None:
         """Read the catalogue and what all workers learned of its items, then join the group."""
+        self._delivery.start()  # has what its last self left open aborted, so that nobody waits
         self._catalogue.catch_up(self._settings.worker.catalog_wait_seconds, self._stop)
         _LOG.info("the catalogue has %d items", len(self._items))
         if self._shared is not None:
@@ -218,6 +261,7 @@ class _Session:
         begin = time.perf_counter()
         followed = self._shared is None or not self._shared.follower.behind
         messages = self._poller.poll(wait=followed and not self._take_over.pending)
+        self._delivery.polled()
         if messages:
             polling = time.perf_counter() - begin
             self._metrics.stage_seconds.labels(Stage.POLL.value).observe(polling)
@@ -230,15 +274,15 @@ class _Session:
             self._shared.follower.follow()
         if messages and (level or not self._stop.is_set()):
             self._processor.process(messages)
-        self._committer.retry()
+        self._delivery.settle(more=len(messages) >= self._settings.worker.batch_events)
         self._committer.report_lag(self._poller.partitions)
 
     def close(self) -> None:
         """Leave the group and close the clients."""
+        self._delivery.close()
         self._consumer.close()
         for reader in self._readers:
             reader.close()
-        self._producer.flush(_CLOSE_WAIT_S)
 
     def _assignment_changed(self, partitions: list[int], how: Rebalance) -> None:
         self._metrics.rebalanced_partitions.labels(how.value).inc(len(partitions))
@@ -247,15 +291,16 @@ class _Session:
             self._take_over.begin(partitions)
             return
         self._take_over.abandon(partitions)
-        if how is Rebalance.REVOKED:
-            self._committer.retry()  # the last chance before the partitions go
+        self._delivery.give_up(how)  # the last chance before the partitions go
         self._committer.forget(partitions)
         for partition in partitions:
             self._arena.release_partition(partition)
         self._metrics.users_resident.set(len(self._arena))
 
     def _share(self, source: MemorySource, partitions: dict[Topic, int]) -> SharedMemory:
-        reader = make_reader(self._settings, Topic.ITEM_TRANSITIONS, wait_ms=100)
+        reader = make_reader(
+            self._settings, Topic.ITEM_TRANSITIONS, wait_ms=100, await_transactions=True
+        )
         self._readers.append(reader)
         return share(
             source,

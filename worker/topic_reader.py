@@ -20,6 +20,7 @@ from schemas.errors import BrokerError
 _LOG = logging.getLogger(__name__)
 
 _RETRY_S = 0.1
+_TELL_TIMEOUT_S = 30.0
 _LEADER_MOVES = frozenset(
     {
         KafkaError.NOT_LEADER_FOR_PARTITION,
@@ -36,11 +37,16 @@ class PartitionReader:
     Args:
         consumer: in no group, with `enable.partition.eof`; used by nobody else.
         topic: full name.
+        ends: one that reads uncommitted records. With it, a partition is not at its end before
+            all transactions are over that were open there when it was first thought to be: what a
+            worker killed in the midst of one left open hides what others have committed since.
     """
 
-    def __init__(self, consumer: Consumer, topic: str) -> None:
+    def __init__(self, consumer: Consumer, topic: str, ends: Consumer | None = None) -> None:
         self._consumer = consumer
         self._topic = topic
+        self._ends = ends
+        self._targets: dict[int, int] = {}
         self._behind: set[int] = set()
         self._at_end: set[int] = set()
         self._positions: dict[int, int] = {}
@@ -72,6 +78,7 @@ class PartitionReader:
             self._at_end -= numbers
             for number in numbers:
                 self._positions.pop(number, None)
+                self._targets.pop(number, None)
             self._consumer.incremental_unassign(
                 [TopicPartition(self._topic, number) for number in numbers]
             )
@@ -93,8 +100,8 @@ class PartitionReader:
                 self._positions[number] = (message.offset() or 0) + 1
                 self._move(number, at_end=False)
             elif error.code() == KafkaError._PARTITION_EOF:
-                self._positions[number] = message.offset() or 0
-                self._move(number, at_end=True)
+                end = self._positions[number] = message.offset() or 0
+                self._move(number, at_end=end >= self._target(number, end))
             else:
                 self._check(error)
         return records
@@ -111,8 +118,10 @@ class PartitionReader:
         return max(0, int(end) - self.position(partition)) if end >= 0 else None
 
     def close(self) -> None:
-        """Close the consumer."""
+        """Close the consumers."""
         self._consumer.close()
+        if self._ends is not None:
+            self._ends.close()
 
     def end_offset(self, topic: str, partition: int, timeout_s: float) -> int:
         """Return the offset of the next record to be produced to a partition of any topic.
@@ -122,6 +131,15 @@ class PartitionReader:
         """
         return self.offsets(topic, partition, timeout_s).stop
 
+    def written_end(self, partition: int, timeout_s: float) -> int:
+        """Return the end of a partition of the topic, open transactions included.
+
+        Raises:
+            BrokerError: the brokers do not tell.
+        """
+        consumer = self._ends or self._consumer
+        return _offsets(consumer, TopicPartition(self._topic, partition), timeout_s).stop
+
     def offsets(self, topic: str, partition: int, timeout_s: float) -> range:
         """Return the offsets that a partition of any topic holds: first kept, up to next produced.
 
@@ -130,20 +148,14 @@ class PartitionReader:
         Raises:
             BrokerError: the brokers do not tell.
         """
-        deadline = time.monotonic() + timeout_s
-        while True:
-            try:
-                offsets = self._consumer.get_watermark_offsets(
-                    TopicPartition(topic, partition), timeout=timeout_s
-                )
-                return range(*offsets)
-            except KafkaException as error:
-                reason: KafkaError = error.args[0]
-                if reason.code() not in _LEADER_MOVES or time.monotonic() > deadline:
-                    raise BrokerError(
-                        f"the brokers do not tell the end of {topic}-{partition}: {reason.str()}"
-                    ) from error
-            time.sleep(_RETRY_S)
+        return _offsets(self._consumer, TopicPartition(topic, partition), timeout_s)
+
+    def _target(self, number: int, end: int) -> int:
+        if self._ends is None:
+            return end
+        if number not in self._targets:
+            self._targets[number] = self.written_end(number, _TELL_TIMEOUT_S)
+        return self._targets[number]
 
     def _move(self, number: int, *, at_end: bool) -> None:
         to, other = (self._at_end, self._behind) if at_end else (self._behind, self._at_end)
@@ -156,3 +168,18 @@ class PartitionReader:
         if error.fatal() or not error.retriable():
             raise BrokerError(f"{self._topic} cannot be read: {error.str()}")
         _LOG.warning("reading %s: %s", self._topic, error.str())
+
+
+def _offsets(consumer: Consumer, partition: TopicPartition, timeout_s: float) -> range:
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            return range(*consumer.get_watermark_offsets(partition, timeout=timeout_s))
+        except KafkaException as error:
+            reason: KafkaError = error.args[0]
+            if reason.code() not in _LEADER_MOVES or time.monotonic() > deadline:
+                raise BrokerError(
+                    f"the brokers do not tell the end of {partition.topic}-{partition.partition}: "
+                    f"{reason.str()}"
+                ) from error
+        time.sleep(_RETRY_S)

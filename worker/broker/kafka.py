@@ -26,6 +26,8 @@ _LOG_TAIL = 3000
 
 # One node holds every copy. Internal topics are small, so that a broker starts and stops fast; the
 # session is short, because after a crash the node's new self is let in when the old one's is over.
+# So are those of group members (with group.protocol=consumer, where the broker sets them) and the
+# time between two looks for transactions that timed out: who kills a worker need not wait long.
 _PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
@@ -47,6 +49,11 @@ share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 share.coordinator.state.topic.num.partitions=1
 group.initial.rebalance.delay.ms=0
+group.consumer.min.session.timeout.ms=6000
+group.consumer.session.timeout.ms=6000
+group.consumer.heartbeat.interval.ms=2000
+group.consumer.min.heartbeat.interval.ms=500
+transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
 broker.heartbeat.interval.ms=500
 broker.session.timeout.ms=3000
 """

@@ -106,8 +106,9 @@ class TransitionFollower:
         Raises:
             BrokerError: the topic cannot be read.
         """
+        # The last owner's latest transaction may not be all there yet, or for ever.
         ends = {
-            partition: self._end(partition) if end is None else end
+            partition: self._reader.written_end(partition, _TELL_TIMEOUT_S) if end is None else end
             for partition, end in self._targets.items()
         }
         self._targets.update(ends)
