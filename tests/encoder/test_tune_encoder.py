@@ -181,6 +181,7 @@ def tune_tiny(
 def test_the_loss_falls_and_rank_and_steps_are_kept_to(tiny_model: Path, shop: tuple[Path, Path]):
     tuned = tune_tiny(tiny_model, shop, steps=60)
     assert len(tuned.losses) == 60
+    assert tuned.targets == ["dense", "key", "query", "value"]
     assert np.mean(tuned.losses[-10:]) < np.mean(tuned.losses[:10]) - 0.1
     before = load_model(find_source(str(tiny_model))).model.state_dict()
     after = tuned.model.state_dict()

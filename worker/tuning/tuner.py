@@ -97,9 +97,10 @@ def tune(
     losses = _Steps(adapted, tower, learned, len(texts), settings).run(rng, progress)
     progress.on_phase("measuring after", 1)
     after = measured.measure(tower, settings.temperature)
+    kinds = targets(adapted)
     return Tuned(
         model=merged(adapted.cpu()),
-        targets=targets(adapted),
+        targets=kinds,
         pairs=len(learned),
         losses=losses,
         held_out=HeldOut(
