@@ -82,6 +82,34 @@ def training_period(
 
 
 @dataset_app.command()
+def generate(
+    *,
+    out: OutOption,
+    events: Annotated[int, typer.Option(min=1, help="How many events.")] = 1_000_000,
+    users: Annotated[int, typer.Option(min=1, help="Of how many users.")] = 100_000,
+    items: Annotated[int, typer.Option(min=1, help="On how many items.")] = 50_000,
+    shards: Annotated[int, typer.Option(min=1, help="In how many files.")] = 8,
+    seed: Annotated[int, typer.Option(min=0, help="Of every random draw.")] = 0,
+) -> None:
+    """Make up clicks in any number, to measure time and memory; quality on them means nothing.
+
+    Writes the folder `events` with Parquet files, which overlap in time, and `items.parquet`.
+    """
+    from producer.datasets.generated import (
+        EVENTS_FOLDER,
+        ITEMS_NAME,
+        Clicks,
+        write_generated,
+    )
+
+    write_generated(Clicks(events, users, items, shards, seed), out)
+    typer.echo(
+        f"{events:,} events of {users:,} users written to {out / EVENTS_FOLDER} in {shards} files,"
+        f" {items:,} items to {out / ITEMS_NAME}."
+    )
+
+
+@dataset_app.command()
 def convert(
     *,
     out: OutOption,
