@@ -331,7 +331,7 @@ class TrainingSettings(_Section):
         description="share of the training users kept for early stopping and for fitting the mix",
     )
     validation_events: int = Field(
-        100_000, ge=1, description="keep fewer of these users if they have more events than this"
+        50_000, ge=1, description="keep fewer of these users if they have more events than this"
     )
     refit: bool = Field(
         True, description="train once more, on all users, for as many epochs as were best"
