@@ -25,7 +25,7 @@ from schemas.dead_letter import DeadLetterReason
 from schemas.errors import CodecError, DecodeError, SettingsError
 from schemas.item_transitions import ItemTransitions
 from schemas.settings import WireSettings
-from schemas.user_state import UserState
+from schemas.user_state import FirstUserState, UserState
 
 MessageT = TypeVar("MessageT", bound=msgspec.Struct)
 
@@ -136,6 +136,8 @@ def encode_error(topic: str, message: msgspec.Struct, cause: Exception) -> Codec
 
 _encode_state = msgspec.msgpack.Encoder().encode
 _decode_state = msgspec.msgpack.Decoder(UserState).decode
+_decode_first_state = msgspec.msgpack.Decoder(FirstUserState).decode
+_MSGPACK_MAPS = frozenset((*range(0x80, 0x90), 0xDE, 0xDF))
 
 
 def encode_state(state: UserState) -> bytes:
@@ -144,12 +146,14 @@ def encode_state(state: UserState) -> bytes:
 
 
 def decode_state(value: bytes) -> UserState:
-    """Return the state in a `user-state` record's value.
+    """Return the state in a `user-state` record's value; the first layout is a map.
 
     Raises:
         DecodeError: the value is no such state.
     """
     try:
+        if value and value[0] in _MSGPACK_MAPS:
+            return _decode_first_state(value).upgraded()
         return _decode_state(value)
     except msgspec.ValidationError as error:
         raise invalid_field(error) from error

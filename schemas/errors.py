@@ -41,6 +41,10 @@ class BrokerError(InnerloopError):
     """A Kafka broker cannot be started or reached, or refuses what is asked of it."""
 
 
+class StateStoreError(InnerloopError):
+    """The folder with users' states cannot be used, read or written."""
+
+
 class BenchError(InnerloopError):
     """A benchmark cannot be run as asked for, or its report cannot be used."""
 

@@ -213,6 +213,17 @@ class WorkerSettings(_Section):
     recent_events: int = Field(
         32, ge=1, le=1024, description="latest events kept per user (duplicates, reasons)"
     )
+    resident_users: int | None = Field(
+        None,
+        ge=1,
+        description="most users held ready on the device; those away longest make room and come "
+        "back from the state folder, or memory. Without it, all who had an event",
+    )
+    state_folder: Path | None = Field(
+        None,
+        description="folder for the users not held ready, one of each worker's own (emptied at "
+        "start and end); without it they are kept in memory",
+    )
     max_event_bytes: int = Field(
         65_536, ge=256, description="larger events go to the dead-letter topic, bytes"
     )

@@ -71,6 +71,13 @@ class RestoredState(enum.StrEnum):
     INVALID = "invalid"
 
 
+class UserMove(enum.StrEnum):
+    """How a user's state moved between the arena and the store."""
+
+    EVICTED = "evicted"
+    RETURNED = "returned"
+
+
 class TransitionSource(enum.StrEnum):
     """Whence the item memory learned a transition."""
 
@@ -233,7 +240,20 @@ SPECS: dict[str, MetricSpec] = {
             {},
             _LOSS_NATS,
         ),
-        MetricSpec("innerloop_users_resident", Gauge, "Users whose state is in memory."),
+        MetricSpec("innerloop_users_resident", Gauge, "Users whose state is in the arena."),
+        MetricSpec(
+            "innerloop_users_stored",
+            Gauge,
+            "Users of the worker's partitions who are not in the arena: read back and without an "
+            "event since, or evicted.",
+        ),
+        MetricSpec(
+            "innerloop_user_moves_total",
+            Counter,
+            "Users who left the arena for the store, as more came than `worker.resident_users`, "
+            "and users who came back from it.",
+            {"move": _values(UserMove)},
+        ),
         MetricSpec(
             "innerloop_catalogue_items", Gauge, "Items.", {"state": _values(ItemAvailability)}
         ),
@@ -276,9 +296,16 @@ SPECS: dict[str, MetricSpec] = {
             _RESTORE_SECONDS,
         ),
         MetricSpec(
+            "innerloop_restore_left_records",
+            Gauge,
+            "Offsets of `user-state` still to be read before the events of newly assigned "
+            "partitions are processed, as of the latest fetch.",
+        ),
+        MetricSpec(
             "innerloop_restored_states_total",
             Counter,
-            "Records of `user-state` read back, by what became of them.",
+            "Records of `user-state` read back, by what became of them. Users are adapted again "
+            "(their state is of another bundle) when they have an event.",
             {"result": _values(RestoredState)},
         ),
         MetricSpec(
@@ -386,6 +413,9 @@ class WorkerMetrics:
         self.support_loss_before = self._histogram("innerloop_support_loss_before_nats")
         self.support_loss_after = self._histogram("innerloop_support_loss_after_nats")
         self.users_resident = self._gauge("innerloop_users_resident")
+        self.users_stored = self._gauge("innerloop_users_stored")
+        self.user_moves = self._counter("innerloop_user_moves_total")
+        self.restore_left = self._gauge("innerloop_restore_left_records")
         self.catalogue_items = self._gauge("innerloop_catalogue_items")
         self.catalogue_records = self._counter("innerloop_catalogue_records_total")
         self.consumer_lag = self._gauge("innerloop_consumer_lag_records")

@@ -21,6 +21,7 @@ from worker.stages.encode import encode_targets
 from worker.stages.fold import FoldedBatch, fold
 from worker.stages.rank import MemoryStep, Ranked, rank
 from worker.state.arena import ResidentUser, UserArena
+from worker.state.users import Users, all_resident
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class Pipeline:
         metrics: of the stages and of the outcome.
         settings: of the worker.
         item_learning: of the item memory; None if there is none.
+        users: bring users into the arena; None admits whoever comes, for good.
     """
 
     def __init__(
@@ -59,10 +61,12 @@ class Pipeline:
         settings: WorkerSettings,
         *,
         item_learning: ItemLearning | None = None,
+        users: Users | None = None,
     ) -> None:
         self._model = model
         self._catalogue = catalogue
         self._arena = arena
+        self._users = users or all_resident(arena, metrics)
         self._metrics = metrics
         self._top_k = settings.top_k
         self._item_learning = item_learning
@@ -74,7 +78,7 @@ class Pipeline:
         """Apply the events in order and return an answer to each that was applied."""
         metrics, catalogue, model = self._metrics, self._catalogue, self._model
         with metrics.time(Stage.FOLD):
-            batch = fold(events, self._arena, catalogue)
+            batch = fold(events, self._users, catalogue)
             self._prequential.recall_lists(batch)
             own = self._item_learning.select(events, batch) if self._item_learning else None
         with metrics.time(Stage.ENCODE):
@@ -131,4 +135,4 @@ class Pipeline:
         if len(batch):
             metrics.batch_users.observe(len(batch.last_of_user()))
             metrics.batch_rounds.observe(int(batch.rounds.max()) + 1)
-        metrics.users_resident.set(len(self._arena))
+        self._users.report()

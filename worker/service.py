@@ -26,12 +26,15 @@ from worker.outputs import RecommendationWriter
 from worker.pipeline import Pipeline
 from worker.restore.loader import StateLoader
 from worker.restore.restorer import StateRestorer
+from worker.restore.revival import Revival
 from worker.restore.take_over import TakeOver
 from worker.stages.commit import Committer
 from worker.stages.dead_letter_limits import DeadLetterLimits
 from worker.stages.decode import Decoder
 from worker.stages.poll import Poller
 from worker.state.arena import UserArena
+from worker.state.store import open_store
+from worker.state.users import Users
 
 _LOG = logging.getLogger(__name__)
 
@@ -193,7 +196,15 @@ class _Session:
         self._catalogue = CatalogueFollower(
             catalogue_reader, partitions[Topic.CATALOG], codec, catalogue, metrics
         )
-        loader = StateLoader(model, catalogue, self._arena)
+        self._users = Users(
+            self._arena,
+            open_store(worker.state_folder),
+            Revival(model, catalogue, self._arena, metrics),
+            metrics,
+            model_version=model.version,
+            most_resident=worker.resident_users,
+        )
+        loader = StateLoader(model, self._users)
         restorer = StateRestorer(state_reader, loader, metrics, clickstream)
         self._shared = None if item_memory is None else self._share(item_memory, partitions)
         self._take_over = TakeOver(
@@ -219,7 +230,13 @@ class _Session:
                 now_ms=wall_clock_ms,
             ),
             pipeline=Pipeline(
-                model, catalogue, self._arena, metrics, worker, item_learning=item_learning
+                model,
+                catalogue,
+                self._arena,
+                metrics,
+                worker,
+                item_learning=item_learning,
+                users=self._users,
             ),
             writer=RecommendationWriter(
                 codec=codec,
@@ -283,6 +300,7 @@ class _Session:
         self._consumer.close()
         for reader in self._readers:
             reader.close()
+        self._users.close()
 
     def _assignment_changed(self, partitions: list[int], how: Rebalance) -> None:
         self._metrics.rebalanced_partitions.labels(how.value).inc(len(partitions))
@@ -294,8 +312,8 @@ class _Session:
         self._delivery.give_up(how)  # the last chance before the partitions go
         self._committer.forget(partitions)
         for partition in partitions:
-            self._arena.release_partition(partition)
-        self._metrics.users_resident.set(len(self._arena))
+            self._users.release_partition(partition)
+        self._users.report()
 
     def _share(self, source: MemorySource, partitions: dict[Topic, int]) -> SharedMemory:
         reader = make_reader(

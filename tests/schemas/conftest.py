@@ -11,6 +11,9 @@ import pytest
 from hypothesis import strategies as st
 from msgspec import inspect
 
+from schemas.clickstream import EventType
+from schemas.user_state import RecentEvents, recent_events
+
 # Reproducible everywhere, and no slower on a shared machine than it must be.
 hypothesis.settings.register_profile(
     "innerloop",
@@ -31,6 +34,8 @@ def messages_of() -> MessagesOf:
 
 def _values(kind: inspect.Type) -> st.SearchStrategy[Any]:
     match kind:
+        case inspect.StructType(cls=cls) if cls is RecentEvents:
+            strategy = _recent_events()
         case inspect.StructType(cls=cls, fields=fields):
             values = {field.name: _values(field.type) for field in fields}
             strategy = st.fixed_dictionaries(values).map(lambda given: _build(cls, given))
@@ -47,6 +52,23 @@ def _values(kind: inspect.Type) -> st.SearchStrategy[Any]:
         case _:
             strategy = _SCALARS[type(kind)](kind)
     return strategy
+
+
+@st.composite
+def _recent_events(draw: st.DrawFn) -> RecentEvents:
+    """Columns of one length: drawn each on its own, they hardly ever are."""
+    n = draw(st.integers(0, 4))
+    identifiers = st.text(min_size=1, max_size=30)
+    places = st.integers(0, len(EventType) - 1)
+    active = draw(st.integers(0, 2**63 - 1))
+    return recent_events(
+        keys=draw(st.lists(st.integers(0, 2**64 - 1), min_size=n, max_size=n)),
+        types=draw(st.lists(places, min_size=n, max_size=n)),
+        times=draw(st.lists(st.integers(0, active), min_size=n, max_size=n)),
+        items=draw(st.lists(st.none() | identifiers, min_size=n, max_size=n)),
+        queries=draw(st.dictionaries(st.integers(0, n - 1), st.text(max_size=30))) if n else {},
+        active=active,
+    )
 
 
 def _texts(kind: inspect.StrType) -> st.SearchStrategy[str]:

@@ -13,12 +13,13 @@ import pytest
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 
 from schemas.avro_codec import AvroCodec
+from schemas.clickstream import EventType
 from schemas.codec import JsonCodec, decode_state, decode_transitions
 from schemas.documents.asyncapi import CONTRACT_VERSION
 from schemas.item_transitions import ItemTransitions
 from schemas.message_types import MESSAGES, WIRE_MESSAGES, avro_schema, file_stem
 from schemas.schema_registry import parse_schema
-from schemas.user_state import UserState
+from schemas.user_state import FirstUserState, UserState, event_key
 
 STORED = Path(__file__).parent / "data" / "stored"
 HEADER_BYTES = 5
@@ -135,8 +136,23 @@ def test_every_default_of_a_type_fills_in_for_a_writer_without_the_field(message
 @pytest.mark.parametrize("version", versions(UserState))
 def test_stored_user_states_stay_readable(version):
     stored = versions(UserState)[version]
-    decoded = decode_state(bytes.fromhex(stored["msgpack"]))
-    assert says(json.loads(msgspec.json.encode(decoded)), stored["reads_as"])
+    value = bytes.fromhex(stored["msgpack"])
+    first = msgspec.msgpack.decode(value, type=FirstUserState)
+    assert says(json.loads(msgspec.json.encode(first)), stored["reads_as"])
+    state = decode_state(value)
+    for name in ("version", "user_id", "partition", "offset", "events_seen", "last_time"):
+        assert getattr(state, name) == getattr(first, name)
+    assert state.model_version == first.model_version
+    assert state.arrays == first.hidden + first.fast_bias + first.fast_adapter
+    recent = state.recent
+    assert list(recent.event_keys()) == [event_key(e.event_id) for e in first.recent]
+    assert recent.times(state.active) == [e.time for e in first.recent]
+    assert [list(EventType)[place] for place in recent.types] == [e.type for e in first.recent]
+    assert recent.items == [e.item_id for e in first.recent]
+    assert recent.queries == {
+        place: e.query for place, e in enumerate(first.recent) if e.query is not None
+    }
+    assert state.active == max(first.last_time, *(e.time for e in first.recent))
 
 
 @pytest.mark.parametrize("version", versions(ItemTransitions))

@@ -10,7 +10,6 @@ from worker_parts import Journal, Worker, event, messages
 from schemas.clickstream import ClickstreamEvent, EventType
 from schemas.settings import WorkerSettings
 from worker.metrics import TransitionSource
-from worker.restore.loader import StateLoader
 
 PARTITIONS = 2
 BATCH = 12
@@ -75,14 +74,13 @@ def reborn(left: Journal, lives_for: int) -> Worker:
     journal.committed |= left.committed
     worker = Worker(settings=SETTINGS, item_memory=recording(), journal=journal)
     follow(worker, as_read(journal, compacted=True), TransitionSource.RESTORED)
-    loader = StateLoader(worker.model, worker.catalogue, worker.arena)
     for partition in range(PARTITIONS):
         states = [
             (r.key, r.value)
             for r in journal.records
             if r.topic == "user-state" and r.partition == partition
         ]
-        loader.load(states, partition, 1 << 40)
+        worker.loader.load(states, partition, 1 << 40)
     return worker
 
 

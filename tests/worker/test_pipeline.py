@@ -10,6 +10,7 @@ from fake_model import FakeModel
 from worker_parts import NOW_MS, Worker, event, item, messages
 
 from schemas.clickstream import EventType
+from schemas.codec import decode_state
 from schemas.recommendations import ReasonKind
 from schemas.settings import WorkerSettings
 from worker.catalogue import ItemChange
@@ -70,7 +71,7 @@ def test_batches_give_what_one_event_at_a_time_gives(batch):
             torch.testing.assert_close(
                 getattr(one, name), getattr(other, name), atol=1e-5, rtol=1e-5
             )
-        assert list(user.recent) == list(twin.recent)
+        assert user.recent.keys == twin.recent.keys
         assert (user.events_seen, user.offset) == (twin.events_seen, twin.offset)
 
 
@@ -85,8 +86,9 @@ def test_several_events_of_a_user_in_a_batch_equal_the_models_own_steps():
         gap = torch.tensor([-1.0 if n == 0 else 60.0])
         users, _, _ = model.adapt(users, vector, torch.tensor([0]), gap)
     slot = torch.tensor([worker.arena.get("u").slot])
-    torch.testing.assert_close(worker.arena.gather(slot).hidden, users.hidden, atol=1e-5, rtol=0)
-    torch.testing.assert_close(worker.arena.gather(slot).adapter, users.adapter, atol=1e-5, rtol=0)
+    arrays = worker.arena.gather(slot)  # rounded after each step
+    torch.testing.assert_close(arrays.hidden, users.hidden, atol=1e-3, rtol=0)
+    torch.testing.assert_close(arrays.adapter, users.adapter, atol=3e-3, rtol=0)
 
 
 def test_the_order_of_a_users_events_matters_so_the_tests_above_can_fail():
@@ -175,10 +177,10 @@ def test_an_event_that_tells_nothing_is_answered_from_the_state_as_it_is(fields,
     assert (second.events_seen, second.adaptation.steps) == (2, 0)
     assert second.adaptation.support_loss_before is None
     assert worker.sample("innerloop_events_without_step_total", cause=cause) == 1
-    states = [msgspec.msgpack.decode(v) for v in worker.journal.values("user-state")]
-    assert states[0]["hidden"] == states[1]["hidden"]
-    assert states[0]["last_time"] == states[1]["last_time"]
-    assert states[1]["offset"] == 1
+    states = [decode_state(value) for value in worker.journal.values("user-state")]
+    assert states[0].arrays == states[1].arrays
+    assert states[0].last_time == states[1].last_time
+    assert states[1].offset == 1
 
 
 def test_a_search_adapts_on_its_text():

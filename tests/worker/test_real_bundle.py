@@ -17,7 +17,6 @@ from worker.model.bundle import TEXT_ENCODER, KnownItems, Provenance, write_bund
 from worker.model.config import ModelConfig
 from worker.model.meta_model import MetaRecommender
 from worker.model.serving import ANCHORS, ServingModel
-from worker.restore.loader import StateLoader
 
 KNOWN = [f"i{n}" for n in range(20)]  # of the worker's 30 items: ten are known by text alone
 CONFIG = ModelConfig(dim=16, rank=4, anchors=32)
@@ -91,9 +90,7 @@ def test_batches_give_what_one_event_at_a_time_gives(model):
     same_lists(single.journal.recommendations(), batched.journal.recommendations())
     for user, state in single.journal.states().items():
         twin = batched.journal.states()[user]
-        for name in ("hidden", "fast_bias", "fast_adapter"):
-            pair = [np.frombuffer(getattr(s, name), "<f4") for s in (state, twin)]
-            np.testing.assert_allclose(*pair, atol=1e-5)
+        assert state == twin
 
 
 def test_the_worker_runs_the_stream_that_training_unrolls(model, network):
@@ -107,17 +104,22 @@ def test_the_worker_runs_the_stream_that_training_unrolls(model, network):
     # One event more, as the unrolled queries are those before each event.
     padded = [torch.cat([column, column[-1:]]).unsqueeze(0) for column in (vectors, types, gaps)]
     expected = network.unroll(*padded, model._anchors)[0, 1:]
-    worker.process(events)
-    state = worker.arena.get("u0")
-    query = model.queries(worker.arena.gather(torch.tensor([state.slot])))[0]
-    torch.testing.assert_close(query, expected[-1], atol=1e-5, rtol=1e-5)
+    users = model.start(1)
+    for step, target in enumerate(vectors):
+        at = slice(step, step + 1)
+        users, _, _ = model.adapt(users, target.unsqueeze(0), types[at], gaps[at])
+        torch.testing.assert_close(model.queries(users)[0], expected[step], atol=1e-5, rtol=1e-5)
+    worker.process(events)  # the same, but for what the arena rounds after each step
+    slot = torch.tensor([worker.arena.get("u0").slot])
+    query = model.queries(worker.arena.gather(slot))[0]
+    torch.testing.assert_close(query, expected[-1], atol=0.05, rtol=0)
     scores = worker.catalogue.vectors @ expected.T
     for step, answer in enumerate(worker.journal.recommendations()):
         shifted = scores[:, step : step + 1].T.clone()
         recent = torch.tensor([list(reversed(rows[: step + 1]))[: worker.settings.recent_events]])
         model.shift_repeats(shifted, recent)
         best = shifted[0].topk(5).values.tolist()
-        assert [i.score for i in answer.items] == pytest.approx(best, abs=1e-4)
+        assert [i.score for i in answer.items] == pytest.approx(best, abs=0.1)
 
 
 def test_a_restored_worker_goes_on_as_if_never_stopped(model):
@@ -137,13 +139,13 @@ def test_a_bundle_that_replaces_another_adapts_its_users_again(model):
     events = stream(users=4, length=6)
     old = run(model, events, 100)
     renamed = [
-        msgspec.structs.replace(state, model_version="an older bundle", hidden=b"")
+        msgspec.structs.replace(state, model_version="an older bundle", arrays=b"")
         for state in old.journal.states().values()
     ]
     new = Worker(model=model)
     records = [(s.user_id.encode(), encode_state(s)) for s in renamed]
-    results = StateLoader(model, new.catalogue, new.arena).load(records, 0, 1 << 40)
-    assert results == {"adapted_again": 4}
+    assert new.loader.load(records, 0, 1 << 40) == {"adapted_again": 4}
+    new.bring_in(*(user.user_id for user in old.arena))
     for user in new.arena:
         twin = old.arena.get(user.user_id)
         arrays = [w.arena.gather(torch.tensor([u.slot])) for w, u in ((new, user), (old, twin))]

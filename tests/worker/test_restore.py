@@ -10,7 +10,7 @@ from worker_parts import NOW_MS, Worker, event
 
 from schemas.clickstream import EventType
 from schemas.codec import decode_state, encode_state
-from worker.restore.loader import StateLoader
+from schemas.user_state import event_key
 
 FAR = 1 << 40
 
@@ -18,9 +18,10 @@ FAR = 1 << 40
 def restored(worker: Worker, into: Worker | None = None, next_offset: int = FAR) -> Worker:
     """Return a new worker with what the changelog of another one holds."""
     fresh = into or Worker()
-    loader = StateLoader(fresh.model, fresh.catalogue, fresh.arena)
     records = [(r.key, r.value) for r in worker.journal.records if r.topic == "user-state"]
-    fresh.results = loader.load(records, 0, next_offset)
+    fresh.results = fresh.loader.load(records, 0, next_offset)
+    assert len(fresh.arena) == 0
+    fresh.bring_in(*{key.decode() for key, _ in records})
     return fresh
 
 
@@ -83,12 +84,13 @@ def test_the_last_record_of_a_user_counts_and_an_empty_one_erases():
     worker.process(some_events("u", 2, 30), first_offset=30)
     records = [(r.key, r.value) for r in worker.journal.records if r.topic == "user-state"]
     fresh = Worker()
-    loader = StateLoader(fresh.model, fresh.catalogue, fresh.arena)
-    assert loader.load([*records, (b"v", None)], 0, FAR) == {"restored": 1, "erased": 1}
+    assert fresh.loader.load([*records, (b"v", None)], 0, FAR) == {"restored": 1, "erased": 1}
+    fresh.bring_in("u", "v")
     assert fresh.arena.get("v") is None
     assert fresh.arena.get("u").events_seen == 6
-    assert loader.load([(b"u", None)], 0, FAR) == {"erased": 1}
+    assert fresh.loader.load([(b"u", None)], 0, FAR) == {"erased": 1}
     assert len(fresh.arena) == 0
+    assert not fresh.store_content()
 
 
 def damaged(value: bytes, how: str) -> tuple[bytes, bytes]:
@@ -98,7 +100,7 @@ def damaged(value: bytes, how: str) -> tuple[bytes, bytes]:
         "garbage": (b"u", b"\xc1garbage"),
         "cut short": (b"u", value[:-20]),
         "layout": (b"u", encode_state(replace(state, version=99))),
-        "short array": (b"u", encode_state(replace(state, hidden=state.hidden[:-4]))),
+        "short array": (b"u", encode_state(replace(state, arrays=state.arrays[:-4]))),
         "key": (b"u", encode_state(replace(state, user_id="w"))),
     }[how]
 
@@ -111,8 +113,9 @@ def test_a_record_that_cannot_be_read_costs_that_user_alone(how, caplog):
     records = [(b"v", values[b"v"]), damaged(values[b"u"], how)]
     fresh = Worker()
     with caplog.at_level(logging.ERROR):
-        results = StateLoader(fresh.model, fresh.catalogue, fresh.arena).load(records, 0, FAR)
+        results = fresh.loader.load(records, 0, FAR)
     assert results == {"restored": 1, "invalid": 1}
+    fresh.bring_in("u", "v", "w")
     assert [user.user_id for user in fresh.arena] == ["v"]
     assert len(caplog.records) == 1
 
@@ -141,7 +144,7 @@ def test_adapting_again_uses_the_recent_events_only_and_what_the_catalogue_knows
     events = some_events("u", 20)
     old.process(events)
     new = restored(old, into=Worker(items=10))
-    kept = list(old.arena.get("u").recent.values())
+    kept = events[-len(old.arena.get("u").recent) :]
     assert 0 < len(kept) == old.settings.recent_events < len(events)
     straight = Worker(items=10)
     straight.process(
@@ -170,18 +173,19 @@ def test_impressions_do_not_push_out_what_the_state_was_learned_from():
     shown = [event("u", 10 + n, f"i{n}", type=EventType.IMPRESSION) for n in range(25)]
     worker.process(liked + shown)
     user = worker.arena.get("u")
-    assert list(user.recent) == [e.event_id for e in liked[4:] + shown[-4:]]
-    assert user.recent_rows() == [worker.catalogue.row(f"i{n}") for n in (7, 6, 5, 4)]
+    assert user.recent.keys == [event_key(e.event_id) for e in liked[4:] + shown[-4:]]
+    assert user.recent.known_rows() == [worker.catalogue.row(f"i{n}") for n in (7, 6, 5, 4)]
     more = [event("u", 50 + n, f"i{20 + n}") for n in range(8)]
     worker.process(more, first_offset=33)
-    assert list(user.recent) == [e.event_id for e in more]
-    assert user.idle == {}
-    assert user.recent_rows() == [worker.catalogue.row(f"i{20 + n}") for n in range(7, -1, -1)]
+    assert user.recent.keys == [event_key(e.event_id) for e in more]
+    assert not any(user.recent.idle)
+    assert user.recent.known_rows() == [
+        worker.catalogue.row(f"i{20 + n}") for n in range(7, -1, -1)
+    ]
 
 
 def test_a_long_query_is_kept_in_bounds():
     worker = Worker()
     query = "shoes " * 300
     worker.process([event("u", 0, None, type=EventType.SEARCH, query=query, time=NOW_MS)])
-    (kept,) = worker.journal.states()["u"].recent
-    assert kept.query == query[:512]
+    assert worker.journal.states()["u"].recent.queries == {0: query[:512]}

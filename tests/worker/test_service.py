@@ -123,14 +123,8 @@ def assert_same_answers(left, right) -> None:
 
 
 def assert_same_states(left, right) -> None:
-    assert left.keys() == right.keys()
-    for user, a in left.items():
-        b = right[user]
-        for name in ("hidden", "fast_bias", "fast_adapter"):
-            pair = [np.frombuffer(getattr(state, name), "<f4") for state in (a, b)]
-            np.testing.assert_allclose(*pair, atol=1e-4)
-        assert (a.events_seen, a.last_time, a.offset) == (b.events_seen, b.last_time, b.offset)
-        assert a.recent == b.recent
+    """The same states to the bit: what is stored is what the worker goes on with."""
+    assert left == right
 
 
 def test_new_changed_and_removed_items_count_while_running(filled, produce_all, consume_all):

@@ -22,9 +22,13 @@ from worker.micro_batch import BatchProcessor
 from worker.model.interface import AdaptationModel
 from worker.outputs import RecommendationWriter
 from worker.pipeline import Pipeline
+from worker.restore.loader import StateLoader
+from worker.restore.revival import Revival
 from worker.stages.decode import Decoder
 from worker.stages.publish import OutgoingRecord
 from worker.state.arena import UserArena
+from worker.state.store import MemoryStore, StateStore
+from worker.state.users import Users
 
 NOW_MS = 1_700_000_000_000
 RECORD_MS = NOW_MS - 250
@@ -122,6 +126,7 @@ class Worker:
     items: int = 30
     item_memory: MemorySource | None = None
     journal: Journal = field(default_factory=Journal)
+    store: StateStore = field(default_factory=MemoryStore)
 
     def __post_init__(self) -> None:
         self.metrics = WorkerMetrics()
@@ -133,6 +138,15 @@ class Worker:
             top_k=self.settings.top_k,
             capacity=2,
         )
+        self.users = Users(
+            self.arena,
+            self.store,
+            Revival(self.model, self.catalogue, self.arena, self.metrics),
+            self.metrics,
+            model_version=self.model.version,
+            most_resident=self.settings.resident_users,
+        )
+        self.loader = StateLoader(self.model, self.users)
         self.log = TransitionLog("item-transitions", 3, self.settings.item_memory_events)
         self.item_learning = self._open_memory()
         codec = JsonCodec()
@@ -143,6 +157,7 @@ class Worker:
             self.metrics,
             self.settings,
             item_learning=self.item_learning,
+            users=self.users,
         )
         self.writer = RecommendationWriter(
             codec=codec,
@@ -188,6 +203,14 @@ class Worker:
 
     def process(self, events: Sequence[ClickstreamEvent], **where: int) -> None:
         self.processor.process(messages(events, **where))
+
+    def bring_in(self, *user_ids: str) -> None:
+        """Have users of partition 0 in the arena who are known."""
+        stored = [u for u in user_ids if u in dict(self.store_content())]
+        self.users.bring_in(dict.fromkeys(stored, 0))
+
+    def store_content(self, partition: int = 0) -> list[tuple[str, bytes]]:
+        return self.store.scan(partition, 1 << 20)
 
     def sample(self, name: str, **labels: str) -> float:
         value = self.metrics.registry.get_sample_value(name, labels)

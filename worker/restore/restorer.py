@@ -13,7 +13,7 @@ from worker.topic_reader import PartitionReader
 
 _LOG = logging.getLogger(__name__)
 
-_CHUNK = 1000
+_CHUNK = 10_000
 _WAIT_S = 0.05
 _TELL_TIMEOUT_S = 30.0
 _PROGRESS_S = 5.0
@@ -75,11 +75,13 @@ class StateRestorer:
         for partition, states in records.items():
             self._load(partition, states)
         done = [partition for partition in self._begun if partition not in self._reader.behind]
+        left = sum(self._reader.lag(partition) or 0 for partition in self._begun)
+        self._metrics.restore_left.set(left)
         for partition in done:
             seconds = time.monotonic() - self._begun[partition]
             self._metrics.restore_seconds.observe(seconds)
             self._finish(partition)
-        self._report(finished=bool(done) and not self._begun)
+        self._report(left, finished=bool(done) and not self._begun)
         return done
 
     def _load(self, partition: int, states: list[StateRecord]) -> None:
@@ -97,11 +99,12 @@ class StateRestorer:
         self._begun.pop(partition, None)
         self._next_offsets.pop(partition, None)
 
-    def _report(self, *, finished: bool) -> None:
+    def _report(self, left: int, *, finished: bool) -> None:
         now = time.monotonic()
         if finished or now - self._reported > _PROGRESS_S:
             self._reported = now
             counts = ", ".join(f"{n} {result.value}" for result, n in self._results.items())
-            _LOG.info("users' states read back%s: %s", "" if finished else " so far", counts or "0")
+            so_far = "" if finished else f" so far, {left} offsets to go"
+            _LOG.info("users' states read back%s: %s", so_far, counts or "0")
         if finished:
             self._results.clear()

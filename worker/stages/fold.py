@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.clickstream import EVENT_TYPE_INDEX, SUPPORT_TYPES, EventType
-from schemas.user_state import SupportEvent
+from schemas.user_state import event_key
 from worker.metrics import NoStep, Outcome
 from worker.rows import NO_ITEM
 from worker.stages.decode import EventColumns
@@ -22,6 +22,7 @@ from worker.state.evidence import (
     learns,
     search_text,
 )
+from worker.state.users import Users
 
 NONE_BEFORE = -1
 NO_GAP = -1.0
@@ -72,14 +73,17 @@ class FoldedBatch:
         return np.flatnonzero(last)
 
 
-def fold(events: EventColumns, arena: UserArena, items: ItemRows) -> FoldedBatch:
+def fold(events: EventColumns, users: Users, items: ItemRows) -> FoldedBatch:
     """Apply events to their users' records, in order; copies and those applied before are left out.
 
-    The arrays of the users are not touched: that is the stage `adapt`. Users not seen before get a
-    slot.
+    The arrays of the users are not touched: that is the stage `adapt`. Users who are not resident
+    are brought in.
+
+    Raises:
+        StateStoreError: stored users cannot be read, or others not be stored.
     """
-    _admit_new(events, arena)
-    folding = _Folding(arena, items)
+    users.bring_in(dict(zip(events.user_ids, events.partitions, strict=True)))
+    folding = _Folding(users.arena, items)
     for position in range(len(events)):
         folding.add(events, position)
     return folding.batch()
@@ -96,16 +100,6 @@ def pad_rows(lists: Sequence[list[int]], width: int) -> NDArray[np.int64]:
     for i, values in enumerate(lists):
         rows[i, : len(values)] = values
     return rows
-
-
-def _admit_new(events: EventColumns, arena: UserArena) -> None:
-    new = {
-        user_id: partition
-        for user_id, partition in zip(events.user_ids, events.partitions, strict=True)
-        if arena.get(user_id) is None
-    }
-    if new:
-        arena.admit_all(list(new.items()))
 
 
 class _Folding:
@@ -136,17 +130,18 @@ class _Folding:
         if partition == user.partition and offset <= user.offset:
             self._outcomes[Outcome.ALREADY_APPLIED] += 1
             return
-        if events.event_ids[i] in user.recent:
+        key = event_key(events.event_ids[i])
+        if key in user.recent:
             self._outcomes[Outcome.DUPLICATE] += 1
             return
         self._outcomes[Outcome.APPLIED] += 1
         if user.events_seen and not self._arena.published_known[user.slot]:
-            self._unpublished.setdefault(user.slot, user.recent_rows())
+            self._unpublished.setdefault(user.slot, user.recent.known_rows())
         user.partition, user.offset = partition, offset
         user.events_seen += 1
-        self._apply(user, events, i)
+        self._apply(user, events, i, key)
 
-    def _apply(self, user: ResidentUser, events: EventColumns, i: int) -> None:
+    def _apply(self, user: ResidentUser, events: EventColumns, i: int, key: int) -> None:
         kind, item_id, query, time = (
             events.types[i],
             events.item_ids[i],
@@ -165,18 +160,20 @@ class _Folding:
         if text is not None:
             self._searches[position] = text
         kept_query = None if query is None else query[:QUERY_CHARACTERS]
-        support = SupportEvent(events.event_ids[i], kind, time, item_id, kept_query)
-        self._arena.remember(user, support, row)
+        place = EVENT_TYPE_INDEX[kind]
+        user.active = max(user.active, time)
+        user.recent.add(key, place, time, item_id=item_id, query=kept_query, row=row)
+        user.recent.trim(self._arena.recent_events)
         before = self._latest.get(user.slot, NONE_BEFORE)
         self._latest[user.slot] = position
         self._rounds.append(0 if before == NONE_BEFORE else self._rounds[before] + 1)
         self._previous.append(before)
         self._source.append(i)
         self._users.append(user)
-        self._types.append(EVENT_TYPE_INDEX[kind])
+        self._types.append(place)
         self._rows.append(row)
         self._events_seen.append(user.events_seen)
-        self._recent.append(user.recent_rows())
+        self._recent.append(user.recent.known_rows())
 
     def batch(self) -> FoldedBatch:
         return FoldedBatch(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -11,16 +12,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from schemas.user_state import SupportEvent
 from worker.model.interface import AdaptationModel, UserArrays
-from worker.rows import NO_ITEM
-from worker.state.evidence import is_evidence
+from worker.state.compact import CompactLayout
+from worker.state.recent import LatestEvents
 
 _ScalarT = TypeVar("_ScalarT", bound=np.generic)
 
 NO_OFFSET = -1
 NEVER = 0
-"""`last_time` of a user whose events so far told the model nothing."""
+"""`last_time` of a user whose events so far told the model nothing; `active` of one without any."""
 
 
 @dataclass(slots=True, eq=False)
@@ -36,20 +36,16 @@ class ResidentUser:
     events_seen: int = 0
     last_time: int = NEVER
     """Latest time of an event that the model learned from, milliseconds since the epoch."""
-    recent: dict[str, SupportEvent] = field(default_factory=dict)
-    """Latest events by event id, oldest first."""
-    rows: dict[str, int] = field(default_factory=dict)
-    """Catalogue rows of those of them that are evidence for a known item."""
-    idle: dict[str, None] = field(default_factory=dict)
-    """Ids of those of them that are no evidence."""
-
-    def recent_rows(self) -> list[int]:
-        """Return the catalogue rows of the recent items, newest first."""
-        return list(reversed(self.rows.values()))
+    active: int = NEVER
+    """Latest time of any event, milliseconds since the epoch."""
+    recent: LatestEvents = field(default_factory=LatestEvents)
 
 
 class UserArena:
     """Slots for users, growing as needed; slots of users who left are used again.
+
+    A slot holds a user's arrays as the changelog does, rounded (`worker.state.compact`): whoever
+    writes arrays and reads them back has what a worker has that reads the changelog.
 
     Args:
         model: gives the arrays' shapes, device and the starting point of a new user.
@@ -65,7 +61,9 @@ class UserArena:
         self.recent_events = recent_events
         self._users: dict[str, ResidentUser] = {}
         self._free: list[int] = []
-        self._arrays = model.start(0)
+        self._layout = CompactLayout.of(model)
+        self._start = self._layout.pack(model.start(1))
+        self._rows = self._start[:0]
         self.published_rows: NDArray[np.int32] = np.empty((0, top_k), np.int32)
         """Item rows of the list last published, best first, by slot."""
         self.published_known: NDArray[np.bool_] = np.empty(0, np.bool_)
@@ -99,8 +97,19 @@ class UserArena:
             return []
         slots = np.array([user.slot for user in admitted], np.int64)
         self.published_known[slots] = False
-        self.scatter(self.to_device(slots), self._model.start(len(admitted)))
+        self.start_anew(self.to_device(slots))
         return admitted
+
+    def touch(self, user_ids: Iterable[str]) -> None:
+        """Take note that these users, as far as they are resident, are here now."""
+        for user_id in user_ids:
+            user = self._users.pop(user_id, None)
+            if user is not None:
+                self._users[user_id] = user
+
+    def longest_away(self, count: int) -> list[ResidentUser]:
+        """Return the users who were not admitted or touched for longest, at most so many."""
+        return list(itertools.islice(self._users.values(), max(0, count)))
 
     def release(self, users: Iterable[ResidentUser]) -> None:
         """Forget users; their slots are free."""
@@ -114,39 +123,25 @@ class UserArena:
         self.release(leaving)
         return len(leaving)
 
-    def remember(self, user: ResidentUser, event: SupportEvent, row: int) -> None:
-        """Add an event to the user's recent ones; an old one goes when there are too many.
-
-        Of a full set at most half are events that are no evidence: a page full of impressions must
-        not push out what the user's state was learned from.
-
-        Args:
-            user: a resident user.
-            event: not among the recent ones yet.
-            row: of the item that it is evidence for, or `NO_ITEM`.
-        """
-        recent = user.recent
-        recent[event.event_id] = event
-        if row != NO_ITEM:
-            user.rows[event.event_id] = row
-        elif not is_evidence(event.type, event.query):
-            user.idle[event.event_id] = None
-        if len(recent) > self.recent_events:
-            crowded = 2 * len(user.idle) > self.recent_events
-            oldest = next(iter(user.idle if crowded else recent))
-            for events in (recent, user.rows, user.idle):
-                events.pop(oldest, None)
+    def start_anew(self, slots: Tensor) -> None:
+        """Put the starting point into these slots, int64 (n,)."""
+        self._rows[slots] = self._start
 
     def gather(self, slots: Tensor) -> UserArrays:
-        """Return a copy of the arrays of these slots, int64 (n,)."""
-        arrays = self._arrays
-        return UserArrays(arrays.hidden[slots], arrays.bias[slots], arrays.adapter[slots])
+        """Return the arrays of these slots, int64 (n,)."""
+        return self._layout.unpack(self.gather_rows(slots))
 
     def scatter(self, slots: Tensor, users: UserArrays) -> None:
-        """Write the arrays of these slots, int64 (n,), no slot twice."""
-        self._arrays.hidden[slots] = users.hidden
-        self._arrays.bias[slots] = users.bias
-        self._arrays.adapter[slots] = users.adapter
+        """Write the arrays of these slots, int64 (n,), no slot twice; they are rounded."""
+        self.scatter_rows(slots, self._layout.pack(users))
+
+    def gather_rows(self, slots: Tensor) -> Tensor:
+        """Return a copy of the rounded arrays of these slots, uint8 (n, bytes)."""
+        return self._rows.index_select(0, slots)
+
+    def scatter_rows(self, slots: Tensor, rows: Tensor) -> None:
+        """Write rounded arrays, as `gather_rows` returns them, into these slots."""
+        self._rows.index_copy_(0, slots, rows)
 
     def to_device(self, slots: NDArray[np.int64]) -> Tensor:
         """Return slots where the arrays are."""
@@ -155,13 +150,7 @@ class UserArena:
     def _grow(self, capacity: int) -> None:
         before = len(self.published_known)
         more = capacity - before
-        start = self._model.start(more)
-        arrays = self._arrays
-        self._arrays = UserArrays(
-            torch.cat([arrays.hidden, start.hidden]),
-            torch.cat([arrays.bias, start.bias]),
-            torch.cat([arrays.adapter, start.adapter]),
-        )
+        self._rows = torch.cat([self._rows, self._start.expand(more, -1)])
         self.published_rows = _extend(self.published_rows, more)
         self.published_known = _extend(self.published_known, more)
         self._free.extend(reversed(range(before, capacity)))

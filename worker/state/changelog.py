@@ -7,15 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from schemas.codec import encode_state
 from schemas.dead_letter import DeadLetterReason
 from schemas.errors import DecodeError
-from schemas.user_state import UserState
+from schemas.user_state import FIRST_LAYOUT, LAYOUT_VERSION, UserState
 from worker.model.interface import AdaptationModel, UserArrays
 from worker.state.arena import ResidentUser, UserArena
-
-LAYOUT_VERSION = 1
+from worker.state.compact import CompactLayout
 
 
 def encode_states(
@@ -23,11 +23,9 @@ def encode_states(
 ) -> list[bytes]:
     """Return the values of `user-state` records that hold these users as they are now."""
     slots = np.array([user.slot for user in users], np.int64)
-    arrays = arena.gather(arena.to_device(slots))
-    hidden, bias, adapter = (
-        tensor.cpu().numpy().astype("<f4", copy=False)
-        for tensor in (arrays.hidden, arrays.bias, arrays.adapter)
-    )
+    rows = arena.gather_rows(arena.to_device(slots)).cpu().numpy()
+    width = rows.shape[1]
+    arrays = rows.tobytes()
     return [
         encode_state(
             UserState(
@@ -37,11 +35,10 @@ def encode_states(
                 offset=user.offset,
                 events_seen=user.events_seen,
                 last_time=user.last_time,
+                active=user.active,
                 model_version=model_version,
-                hidden=hidden[i].tobytes(),
-                fast_bias=bias[i].tobytes(),
-                fast_adapter=adapter[i].tobytes(),
-                recent=list(user.recent.values()),
+                arrays=arrays[i * width : (i + 1) * width],
+                recent=user.recent.to_record(user.active),
             )
         )
         for i, user in enumerate(users)
@@ -54,37 +51,49 @@ def check_state(state: UserState, model: AdaptationModel) -> None:
     Raises:
         DecodeError: the layout is unknown, or the arrays are not of the model's size.
     """
-    if state.version != LAYOUT_VERSION:
+    if state.version not in (FIRST_LAYOUT, LAYOUT_VERSION):
         raise DecodeError(
-            f"`version` is {state.version}; this worker reads {LAYOUT_VERSION}",
+            f"`version` is {state.version}; this worker reads {FIRST_LAYOUT} and {LAYOUT_VERSION}",
             DeadLetterReason.INVALID_FIELD,
         )
     if state.model_version != model.version:
         return  # its arrays are not used
-    for name, array, size in (
-        ("hidden", state.hidden, model.dim),
-        ("fast_bias", state.fast_bias, model.dim),
-        ("fast_adapter", state.fast_adapter, model.dim * model.rank),
-    ):
-        if len(array) != 4 * size:
-            raise DecodeError(
-                f"`{name}` has {len(array)} bytes; the model's has {4 * size}",
-                DeadLetterReason.INVALID_FIELD,
-            )
+    size = 4 * _numbers(model) if _is_first(state) else CompactLayout.of(model).row_bytes
+    if len(state.arrays) != size:
+        raise DecodeError(
+            f"the arrays have {len(state.arrays)} bytes; the model's have {size}",
+            DeadLetterReason.INVALID_FIELD,
+        )
 
 
-def decode_arrays(states: Sequence[UserState], model: AdaptationModel) -> UserArrays:
-    """Return the arrays of checked states of the model's own version."""
-    n, dim, rank = len(states), model.dim, model.rank
-    hidden = _floats(b"".join(state.hidden for state in states))
-    bias = _floats(b"".join(state.fast_bias for state in states))
-    adapter = _floats(b"".join(state.fast_adapter for state in states))
-    return UserArrays(
-        torch.from_numpy(hidden.reshape(n, dim)).to(model.device),
-        torch.from_numpy(bias.reshape(n, dim)).to(model.device),
-        torch.from_numpy(adapter.reshape(n, dim, rank)).to(model.device),
-    )
+def decode_rows(states: Sequence[UserState], model: AdaptationModel) -> Tensor:
+    """Return the arrays of checked states of the model's own version, as `UserArena` holds them.
+
+    Returns:
+        uint8 (n, bytes), on the model's device.
+    """
+    layout = CompactLayout.of(model)
+    first = np.array([_is_first(state) for state in states], np.bool_)
+    rows = np.empty((len(states), layout.row_bytes), np.uint8)
+    compact = b"".join(state.arrays for state in states if not _is_first(state))
+    rows[~first] = np.frombuffer(compact, np.uint8).reshape(-1, layout.row_bytes)
+    if first.any():
+        floats = b"".join(state.arrays for state in states if _is_first(state))
+        rows[first] = layout.pack(_split(floats, model)).numpy()
+    return torch.from_numpy(rows).to(model.device)
 
 
-def _floats(array: bytes) -> NDArray[np.float32]:
-    return np.frombuffer(array, "<f4").astype(np.float32)  # a copy: torch wants it writable
+def _is_first(state: UserState) -> bool:
+    return state.version == FIRST_LAYOUT
+
+
+def _numbers(model: AdaptationModel) -> int:
+    return model.dim * (2 + model.rank)
+
+
+def _split(floats: bytes, model: AdaptationModel) -> UserArrays:
+    values: NDArray[np.float32] = np.frombuffer(floats, "<f4").astype(np.float32)
+    whole = torch.from_numpy(values.reshape(-1, _numbers(model)))
+    dim = model.dim
+    adapter = whole[:, 2 * dim :].reshape(-1, dim, model.rank)
+    return UserArrays(whole[:, :dim], whole[:, dim : 2 * dim], adapter)

@@ -1,0 +1,103 @@
+"""Both stores by one contract, and what only the one on disk can suffer."""
+
+import random
+
+import pytest
+
+from schemas.errors import StateStoreError
+from worker.state.disk_store import DiskStore
+from worker.state.store import MemoryStore, open_store
+
+
+@pytest.fixture(params=["memory", "disk"])
+def store(request, tmp_path):
+    opened = open_store(None if request.param == "memory" else tmp_path / "users")
+    assert isinstance(opened, MemoryStore if request.param == "memory" else DiskStore)
+    yield opened
+    opened.close()
+
+
+def test_what_is_taken_was_put_last_and_is_gone(store):
+    store.put(3, {"a": b"1", "b": b"2", "c": b""})
+    store.put(3, {"b": b"22"})
+    store.put(4, {"a": b"other"})
+    assert store.count(3) == 3
+    assert store.take(3, ["b", "c", "nobody"]) == {"b": b"22", "c": b""}
+    assert store.take(3, ["b", "c"]) == {}
+    assert (store.count(3), store.count(4)) == (1, 1)
+    assert store.take(5, ["a"]) == {}
+    assert sorted(store.partitions) == [3, 4]
+
+
+def test_a_partition_is_dropped_whole_and_may_come_back(store):
+    store.put(0, {"a": b"1"})
+    store.put(1, {"b": b"2"})
+    store.drop(0)
+    store.drop(7)
+    assert (store.count(0), store.count(1)) == (0, 1)
+    assert store.scan(0, 10) == []
+    store.put(0, {"a": b"3"})
+    assert store.take(0, ["a"]) == {"a": b"3"}
+
+
+@pytest.mark.parametrize("user_id", ["a", "\0", "ü" * 128, "𝄞" * 128, "a\0", "-"])
+def test_any_user_id_is_a_key(store, user_id):
+    store.put(0, {user_id: b"1", "𝄞" * 127 + "x": b"2"})
+    assert dict(store.scan(0, 10)) == {user_id: b"1", "𝄞" * 127 + "x": b"2"}
+    assert store.take(0, [user_id]) == {user_id: b"1"}
+
+
+def test_a_scan_comes_round_while_users_come_and_go(store):
+    draw = random.Random(3)
+    steady = {f"s{n}": bytes([n]) for n in range(50)}
+    store.put(0, steady)
+    seen = {}
+    for turn in range(40):
+        seen.update(store.scan(0, 7))
+        store.put(0, {f"t{turn}": b"t"})
+        store.take(0, [f"t{draw.randrange(turn + 1)}"])
+        if steady.keys() <= seen.keys():
+            break
+    assert {user: seen[user] for user in steady} == steady
+    assert store.scan(9, 5) == []
+
+
+def test_behaves_as_a_dictionary(store):
+    draw, model = random.Random(1), {}
+    for step in range(300):
+        users = [f"u{draw.randrange(40)}" for _ in range(5)]
+        if draw.random() < 0.5:
+            model |= dict.fromkeys(users, str(step).encode())
+            store.put(2, dict.fromkeys(users, str(step).encode()))
+        else:
+            expected = {user: model.pop(user) for user in users if user in model}
+            assert store.take(2, users) == expected
+        assert store.count(2) == len(model)
+
+
+def test_a_folder_is_for_one_worker_and_keeps_nothing(tmp_path):
+    first = DiskStore(tmp_path / "users")
+    first.put(0, {"a": b"1"})
+    with pytest.raises(StateStoreError, match="another worker uses it"):
+        DiskStore(tmp_path / "users")
+    first.close()
+    second = DiskStore(tmp_path / "users")
+    assert second.take(0, ["a"]) == {}
+    second.close()
+    assert not (tmp_path / "users" / "users.lmdb").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StateStoreError, match=r"worker\.state_folder .*file/users"):
+        DiskStore(tmp_path / "file" / "users")
+
+
+def test_a_full_store_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr("worker.state.disk_store._MAP_BYTES", 1 << 18)
+    store = DiskStore(tmp_path)
+    store.put(0, {"a": b"kept"})
+    with pytest.raises(StateStoreError, match="MDB_MAP_FULL"):
+        store.put(0, {f"u{n}": bytes(2000) for n in range(500)})
+    assert store.take(0, ["a"]) == {"a": b"kept"}
+    store.close()

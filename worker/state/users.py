@@ -1,0 +1,183 @@
+"""The users of the worker's partitions: some in the arena, all others in the store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from worker.metrics import UserMove, WorkerMetrics
+from worker.state.arena import ResidentUser, UserArena
+from worker.state.changelog import encode_states
+from worker.state.store import MemoryStore, StateStore
+
+_LENGTH_BYTES = 4
+
+
+@dataclass(frozen=True)
+class StoredUser:
+    """What comes out of the store."""
+
+    user_id: str
+    partition: int
+    record: bytes
+    """Value of a `user-state` record."""
+
+
+Revive = Callable[[Sequence[StoredUser]], None]
+"""Puts users with readable records into the arena: `worker.restore.revival.Revival`."""
+
+
+class Users:
+    """Brings users into the arena when they have events, and out when there are too many.
+
+    Who has been away longest leaves first, for the store, and is there what its changelog record
+    is; with it goes the list last published. Who comes back has what a user has that never left.
+
+    Args:
+        arena: the resident users; altered by nobody else.
+        store: of the others.
+        revive: makes users of records.
+        metrics: of who comes and goes.
+        model_version: of the bundle, for the records.
+        most_resident: users that may be resident; None for any number. A micro-batch's users are
+            resident together, so there may be more of them for as long as it takes.
+    """
+
+    def __init__(
+        self,
+        arena: UserArena,
+        store: StateStore,
+        revive: Revive,
+        metrics: WorkerMetrics,
+        *,
+        model_version: str,
+        most_resident: int | None = None,
+    ) -> None:
+        self.arena = arena
+        self._store = store
+        self._revive = revive
+        self._metrics = metrics
+        self._model_version = model_version
+        self._most_resident = most_resident
+
+    def bring_in(self, wanted: Mapping[str, int]) -> None:
+        """Have these users, each with the partition of its events, in the arena.
+
+        Users not known get a slot at the model's starting point.
+
+        Raises:
+            StateStoreError: the store cannot be read or written.
+        """
+        missing: dict[int, list[str]] = {}
+        for user_id, partition in wanted.items():
+            if self.arena.get(user_id) is None:
+                missing.setdefault(partition, []).append(user_id)
+        if self._most_resident is not None:
+            coming = sum(map(len, missing.values()))
+            others = len(self.arena) - (len(wanted) - coming)
+            self.arena.touch(wanted)
+            self._evict(min(others, len(self.arena) + coming - self._most_resident))
+        for partition, user_ids in missing.items():
+            self._return(partition, self._store.take(partition, user_ids))
+        new = [(user, p) for p, users in missing.items() for user in users]
+        self.arena.admit_all([pair for pair in new if self.arena.get(pair[0]) is None])
+
+    def store(self, partition: int, records: Mapping[str, bytes | None]) -> None:
+        """Take over users as the changelog has them; None for those who are erased.
+
+        Raises:
+            StateStoreError: the store cannot be written.
+        """
+        self._release(records)
+        gone = [user_id for user_id, record in records.items() if record is None]
+        self._store.take(partition, gone)
+        kept = {u: _entry(b"", record) for u, record in records.items() if record is not None}
+        self._store.put(partition, kept)
+
+    def erase(self, user_id: str) -> bool:
+        """Forget a user; return whether there was one.
+
+        The changelog is not written: whoever calls this puts a null value there.
+        """
+        found = self._release([user_id])
+        taken = [self._store.take(partition, [user_id]) for partition in self._store.partitions]
+        return found or any(taken)
+
+    def release_partition(self, partition: int) -> None:
+        """Forget the users of a partition: they are someone else's."""
+        self.arena.release_partition(partition)
+        self._store.drop(partition)
+
+    def report(self) -> None:
+        """Set the gauges."""
+        self._metrics.users_resident.set(len(self.arena))
+        stored = sum(map(self._store.count, self._store.partitions))
+        self._metrics.users_stored.set(stored)
+
+    def close(self) -> None:
+        """Close the store."""
+        self._store.close()
+
+    def _release(self, user_ids: Iterable[str]) -> bool:
+        resident = [user for user_id in user_ids if (user := self.arena.get(user_id))]
+        self.arena.release(resident)
+        return bool(resident)
+
+    def _evict(self, count: int) -> None:
+        leaving = self.arena.longest_away(count)
+        if not leaving:
+            return
+        records = encode_states(leaving, self.arena, self._model_version)
+        by_partition: dict[int, dict[str, bytes]] = {}
+        for user, record in zip(leaving, records, strict=True):
+            entry = _entry(self._published(user), record)
+            by_partition.setdefault(user.partition, {})[user.user_id] = entry
+        for partition, entries in by_partition.items():
+            self._store.put(partition, entries)
+        self.arena.release(leaving)
+        self._metrics.user_moves.labels(UserMove.EVICTED.value).inc(len(leaving))
+
+    def _return(self, partition: int, entries: Mapping[str, bytes]) -> None:
+        if not entries:
+            return
+        lists: dict[str, bytes] = {}
+        users = []
+        for user_id, entry in entries.items():
+            published, record = _parts(entry)
+            users.append(StoredUser(user_id, partition, record))
+            if published:
+                lists[user_id] = published
+        self._revive(users)
+        returned = [user for user_id in lists if (user := self.arena.get(user_id))]
+        if returned:
+            slots = np.array([user.slot for user in returned], np.int64)
+            rows = np.frombuffer(b"".join(lists[user.user_id] for user in returned), np.int32)
+            self.arena.published_rows[slots] = rows.reshape(len(returned), -1)
+            self.arena.published_known[slots] = True
+        self._metrics.user_moves.labels(UserMove.RETURNED.value).inc(len(entries))
+
+    def _published(self, user: ResidentUser) -> bytes:
+        arena = self.arena
+        known = arena.published_known[user.slot]
+        return arena.published_rows[user.slot].tobytes() if known else b""
+
+
+def all_resident(arena: UserArena, metrics: WorkerMetrics) -> Users:
+    """Return users who stay in the arena once they are there, and none stored."""
+
+    def revive(stored: Sequence[StoredUser]) -> None:
+        raise AssertionError("nobody is stored")
+
+    return Users(arena, MemoryStore(), revive, metrics, model_version="")
+
+
+def _entry(published: bytes, record: bytes) -> bytes:
+    """Return what the store keeps: the rows of the list last published, and the record."""
+    return len(published).to_bytes(_LENGTH_BYTES, "little") + published + record
+
+
+def _parts(entry: bytes) -> tuple[bytes, bytes]:
+    end = _LENGTH_BYTES + int.from_bytes(entry[:_LENGTH_BYTES], "little")
+    return entry[_LENGTH_BYTES:end], entry[end:]
