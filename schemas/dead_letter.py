@@ -1,4 +1,8 @@
-"""The `clickstream.dlq` record: the original key and value, byte for byte, and these headers."""
+"""The `clickstream.dlq` record: the original key and value, byte for byte, and these headers.
+
+They follow the original record's own headers. Between dead letters lie notes of what was replayed
+(`ReplayHeader.OFFSETS`).
+"""
 
 from __future__ import annotations
 
@@ -18,6 +22,16 @@ class DeadLetterHeader(enum.StrEnum):
     ERROR_CLASS = "innerloop.error.class"
     MESSAGE = "innerloop.error.message"
     STAGE = "innerloop.error.stage"
+
+
+class ReplayHeader(enum.StrEnum):
+    """Header names of what `innerloop dlq replay` writes; every value is UTF-8 text."""
+
+    FROM = "innerloop.replayed.from"
+    """On a record put back: partition/offset of its dead letter."""
+    OFFSETS = "innerloop.replayed.offsets"
+    """On a note, a record of `clickstream.dlq` without key and value: the offsets of its partition
+    that were replayed, as 3-7,9."""
 
 
 class DeadLetterReason(enum.StrEnum):

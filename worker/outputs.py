@@ -128,10 +128,10 @@ def recommendation_id(event_id: str, user_id: str, model_version: str) -> str:
 
 
 def dead_letter_record(letter: DeadLetter, topic: str) -> OutgoingRecord:
-    """Return the record of the dead-letter topic: key and value as they came, and the reason.
+    """Return the record of the dead-letter topic: key, value and headers as they came, the reason.
 
     Its `without_value` is for a value larger than that topic takes: the headers then say how large
-    it was and its SHA-256, and where the original stands.
+    it was and its SHA-256, and where the original stands, and the original's own are left out, too.
     """
     message = letter.message
     partition, offset = position(message)
@@ -154,8 +154,14 @@ def dead_letter_record(letter: DeadLetter, topic: str) -> OutgoingRecord:
         )
         return OutgoingRecord(topic, partition, message.key(), None, _encoded(headers))
 
+    own = [(name, content) for name, content in message.headers() or () if name not in headers]
     return OutgoingRecord(
-        topic, partition, message.key(), value, _encoded(headers), without_value if value else None
+        topic,
+        partition,
+        message.key(),
+        value,
+        [*own, *_encoded(headers)],
+        without_value if value else None,
     )
 
 

@@ -16,17 +16,16 @@ from numpy.typing import NDArray
 from schemas.catalog import CatalogItem, category_text, item_text
 from schemas.clickstream import EVENT_TYPE_INDEX, SUPPORT_TYPES, EventType
 from schemas.codec import Codec, build_codec
-from schemas.errors import BrokerError, DataError
+from schemas.errors import DataError
 from schemas.settings import Settings
 from schemas.topics import Topic
 from worker.catalogue import ItemChange
 from worker.catalogue_follower import item_change
-from worker.clients import make_reader
 from worker.data import EventLog, ItemTable
-from worker.kafka_connection import REACH_TIMEOUT_S, connect
+from worker.kafka_connection import connect
 from worker.model.bundle import OffsetRange, TopicRange
 from worker.stages.decode import Decoder, EventColumns, position
-from worker.topic_reader import PartitionReader
+from worker.topic_span import TopicSpan
 
 LEFT_OUT = {
     "unusable_items": "catalogue records that cannot be used",
@@ -40,10 +39,6 @@ LEFT_OUT = {
 
 # A search says nothing of one item; the worker does not adapt to it either.
 _EVIDENCE = SUPPORT_TYPES - {EventType.SEARCH}
-_CHUNK = 4096
-_WAIT_S = 0.1
-_FETCH_WAIT_MS = 100
-_STALLED_S = 60.0
 _DIGEST_BYTES = 16
 
 
@@ -81,9 +76,9 @@ def read_history(
     """
     codec = build_codec(settings.wire)
     replicas = connect(settings.kafka).replicas
-    catalog_topic = _TopicSpan(settings, Topic.CATALOG, replicas)
+    catalog_topic = TopicSpan(settings, Topic.CATALOG, replicas)
     try:
-        click_topic = _TopicSpan(settings, Topic.CLICKSTREAM, replicas)
+        click_topic = TopicSpan(settings, Topic.CLICKSTREAM, replicas)
         try:
             catalogue = _CatalogueRecords(codec)
             catalog_topic.read(catalogue.take, on_phase, on_step)
@@ -107,7 +102,7 @@ def read_history(
             f"topic {click_topic.name} holds no events to train on ({left_out_text(left_out)});"
             " publish clicks first, or name the topic's brokers and prefix"
         )
-    return TopicHistory(items, log, catalog_topic.ranges(), click_topic.ranges(), left_out)
+    return TopicHistory(items, log, _ranges(catalog_topic), _ranges(click_topic), left_out)
 
 
 def left_out_text(left_out: Mapping[str, int]) -> str:
@@ -116,84 +111,15 @@ def left_out_text(left_out: Mapping[str, int]) -> str:
     return f"left out: {', '.join(parts)}"
 
 
-class _TopicSpan:
-    """What a topic holds at the moment of construction, to be read once.
-
-    Raises:
-        BrokerError: the topic does not exist, or the brokers do not tell its offsets.
-    """
-
-    def __init__(self, settings: Settings, topic: Topic, replicas: Mapping[str, list[int]]) -> None:
-        self.name = settings.kafka.topic(topic)
-        if self.name not in replicas:
-            raise BrokerError(f"topic {self.name} does not exist; run `innerloop topics create`")
-        self._reader: PartitionReader = make_reader(settings, topic, _FETCH_WAIT_MS)
-        try:
-            self._offsets = {
-                number: self._reader.offsets(self.name, number, REACH_TIMEOUT_S)
-                for number in range(len(replicas[self.name]))
-            }
-        except BrokerError:
-            self.close()
-            raise
-
-    def read(
-        self,
-        take: Callable[[list[Message]], None],
-        on_phase: Callable[[str, int], None],
-        on_step: Callable[[int], None],
-    ) -> None:
-        """Hand over all records, each partition's in order.
-
-        Raises:
-            BrokerError: the topic cannot be read, or nothing comes for a minute.
-        """
-        on_phase(f"reading {self.name}", sum(map(len, self._offsets.values())))
-        # By partition, the offsets still to be read.
-        left = {number: offsets for number, offsets in self._offsets.items() if offsets}
-        self._reader.add(left)
-        moved = time.monotonic()
-        while left:
-            take([m for m in self._reader.read(_CHUNK, _WAIT_S) if self._holds(m)])
-            steps = self._advance(left)
-            if steps:
-                on_step(steps)
-                moved = time.monotonic()
-            elif time.monotonic() - moved > _STALLED_S:
-                raise BrokerError(
-                    f"topic {self.name} cannot be read to its end: nothing came for"
-                    f" {_STALLED_S:g} s, {sum(map(len, left.values())):,} offsets are left"
-                )
-
-    def ranges(self) -> TopicRange:
-        """Return what `read` reads, for the manifest."""
-        return TopicRange(
-            topic=self.name,
-            partitions=[
-                OffsetRange(partition=number, first=offsets.start, end=offsets.stop)
-                for number, offsets in self._offsets.items()
-            ],
-        )
-
-    def close(self) -> None:
-        self._reader.close()
-
-    def _holds(self, message: Message) -> bool:
-        partition, offset = position(message)
-        return offset < self._offsets[partition].stop
-
-    def _advance(self, left: dict[int, range]) -> int:
-        """Take what the reader has read off `left`; return how many offsets that was."""
-        before = sum(map(len, left.values()))
-        for number, offsets in list(left.items()):
-            # A position past the end tells the same: offsets may hold no record (compaction).
-            left[number] = offsets[max(0, self._reader.position(number) - offsets.start) :]
-        after = sum(map(len, left.values()))
-        done = [number for number, offsets in left.items() if not offsets]
-        self._reader.remove(done)
-        for number in done:
-            del left[number]
-        return before - after
+def _ranges(span: TopicSpan) -> TopicRange:
+    """Return what was read, for the manifest."""
+    return TopicRange(
+        topic=span.name,
+        partitions=[
+            OffsetRange(partition=number, first=offsets.start, end=offsets.stop)
+            for number, offsets in span.offsets.items()
+        ],
+    )
 
 
 class _CatalogueRecords:

@@ -82,8 +82,14 @@ class RunningWorker:
     def stop(self) -> None:
         """Stop the worker, or raise what it ended with."""
         self.service.stop()
-        self._run.result(PATIENCE_S)
-        self._thread.shutdown()
+        self.result()
+
+    def result(self) -> None:
+        """Wait for the end, or raise what it ended with."""
+        try:
+            self._run.result(PATIENCE_S)
+        finally:
+            self._thread.shutdown(wait=False)
 
     def sample(self, name: str, **labels: str) -> float:
         return self.service.metrics.registry.get_sample_value(name, labels) or 0.0

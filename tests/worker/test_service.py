@@ -6,7 +6,14 @@ import msgspec
 import numpy as np
 import pytest
 from fake_model import FakeModel
-from running_worker import drain, make_topics, running, wait_until, with_worker
+from running_worker import (
+    RunningWorker,
+    drain,
+    make_topics,
+    running,
+    wait_until,
+    with_worker,
+)
 from worker_parts import event, item
 
 from schemas.clickstream import ClickstreamEvent, EventType
@@ -219,3 +226,14 @@ def grow(settings, name: str, partitions: int) -> None:
         lambda: len(admin.list_topics(name, timeout=10).topics[name].partitions) == partitions,
         "partitions added",
     )
+
+
+def test_an_instance_id_that_another_worker_takes_ends_the_first(kafka_settings, produce_all):
+    settings = with_worker(kafka_settings, instance_id="the-only-one")
+    make_topics(settings)
+    first = RunningWorker(settings)
+    first.start()
+    produce_all(settings, Topic.CLICKSTREAM, event_records([event("u", 0)]))
+    drain(settings)
+    with running(settings), pytest.raises(BrokerError, match="cannot be read"):
+        first.result()

@@ -12,6 +12,7 @@ from worker.cli.bench import bench_app
 from worker.cli.broker import broker_app
 from worker.cli.dataset import dataset_app
 from worker.cli.demo import demo
+from worker.cli.dlq import dlq_app
 from worker.cli.evaluate import evaluate
 from worker.cli.export_encoder import export_encoder
 from worker.cli.replay import replay
@@ -42,6 +43,7 @@ app.command("settings")(write_settings)
 app.add_typer(report_app, name="report")
 app.add_typer(dataset_app, name="dataset")
 app.add_typer(topics_app, name="topics")
+app.add_typer(dlq_app, name="dlq")
 app.add_typer(broker_app, name="broker")
 app.add_typer(bench_app, name="bench")
 

@@ -22,6 +22,7 @@ _HOPELESS = frozenset(
         KafkaError.GROUP_AUTHORIZATION_FAILED,
         KafkaError._AUTHENTICATION,
         KafkaError._AUTO_OFFSET_RESET,
+        KafkaError._FATAL,  # such as another member with the same group.instance.id
     }
 )
 

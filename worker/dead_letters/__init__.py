@@ -1,0 +1,1 @@
+"""The dead-letter topic: looking at what is in it, and putting records back."""
