@@ -19,7 +19,7 @@ from schemas.recommendations import (
 from worker.catalogue import Catalogue
 from worker.pipeline import Answers
 from worker.rows import NO_ITEM
-from worker.stages.decode import DeadLetter, position, record_time
+from worker.stages.decode import DeadLetter, header_list, position, record_time
 from worker.stages.publish import OutgoingRecord
 
 _FROM_START = Reason(kind=ReasonKind.START)
@@ -154,7 +154,7 @@ def dead_letter_record(letter: DeadLetter, topic: str) -> OutgoingRecord:
         )
         return OutgoingRecord(topic, partition, message.key(), None, _encoded(headers))
 
-    own = [(name, content) for name, content in message.headers() or () if name not in headers]
+    own = [(name, content) for name, content in header_list(message) if name not in headers]
     return OutgoingRecord(
         topic,
         partition,

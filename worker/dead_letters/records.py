@@ -10,9 +10,8 @@ from itertools import groupby
 from confluent_kafka import Message
 
 from schemas.dead_letter import DeadLetterHeader, DeadLetterReason, ReplayHeader
-from worker.stages.decode import position, record_time
+from worker.stages.decode import Header, header_list, position, record_time
 
-Header = tuple[str, bytes | None]
 _OWN = frozenset({*DeadLetterHeader, ReplayHeader.FROM})
 
 
@@ -66,7 +65,7 @@ class StoredDeadLetter:
 
 def read_dead_letter(message: Message) -> StoredDeadLetter | None:
     """Return the dead letter in a record; None if it is a note of a replay."""
-    headers = message.headers() or []
+    headers = header_list(message)
     if any(name == ReplayHeader.OFFSETS for name, _ in headers):
         return None
     partition, offset = position(message)
@@ -84,7 +83,7 @@ def read_dead_letter(message: Message) -> StoredDeadLetter | None:
 def replayed_offsets(message: Message) -> set[int]:
     """Return the offsets that a note says were replayed, none if the record is no note."""
     found: set[int] = set()
-    for name, content in message.headers() or []:
+    for name, content in header_list(message):
         if name == ReplayHeader.OFFSETS:
             for part in _text(content).split(","):
                 first, _, last = part.partition("-")
@@ -123,5 +122,5 @@ class Selection:
         )
 
 
-def _text(content: bytes | str | None) -> str:
-    return content if isinstance(content, str) else (content or b"").decode(errors="replace")
+def _text(content: bytes | None) -> str:
+    return (content or b"").decode(errors="replace")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 from confluent_kafka import Message
 
@@ -13,6 +14,8 @@ from schemas.dead_letter import DeadLetterReason
 from schemas.errors import DecodeError
 
 NO_TIMESTAMP = -1
+Header = tuple[str, bytes | None]
+"""Name and content of a record's header."""
 
 
 @dataclass(frozen=True)
@@ -146,6 +149,11 @@ def position(message: Message) -> tuple[int, int]:
     partition, offset = message.partition(), message.offset()
     assert partition is not None and offset is not None
     return partition, offset
+
+
+def header_list(message: Message) -> list[Header]:
+    """Return the headers of a record that was read from a topic, in order."""
+    return cast("list[Header]", message.headers() or [])
 
 
 def record_time(message: Message) -> int:
