@@ -165,3 +165,25 @@ def test_the_only_user_is_both_fitted_on_and_held_out():
     cases, _, _ = drawn_cases(walks(users=1, length=8))
     held_out = fit_mixer(Mixer(8, CONFIG.recent), cases, np.random.default_rng(0))
     assert held_out.tolist() == list(range(len(cases)))
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_memory_that_only_misleads_has_no_say(seed: int) -> None:
+    # Nobody ever does what the memory or the trend would tell: everybody meets each item once.
+    draw = np.random.default_rng(seed)
+    users, length = 8, ITEMS // 8
+    items = draw.permutation(ITEMS).astype(np.int32)
+    log = EventLog(
+        np.tile(np.arange(users, dtype=np.int32), length),
+        items,
+        np.zeros(len(items), np.int8),
+        1000 * np.arange(len(items), dtype=np.int64),
+        [str(user) for user in range(users)],
+    )
+    cases, _, _ = drawn_cases(log, seed)
+    nothing = drawn_mixer()
+    nothing.add_nothing()
+    mixer = drawn_mixer()
+    held_out = cases.take(fit_mixer(mixer, cases, np.random.default_rng(seed)))
+    assert cross_entropy(mixer, held_out) <= cross_entropy(nothing, held_out) + 1e-6
+    assert torch.equal(nothing(cases.pairs), torch.zeros(len(cases.pairs.items)))

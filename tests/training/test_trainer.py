@@ -9,9 +9,10 @@ import torch
 from schemas.settings import TrainingSettings
 from worker.data import EventLog
 from worker.model.meta_model import MetaRecommender
+from worker.training.batch_size import batch_size
 from worker.training.sequences import UserStreams
 from worker.training.trained import TrainedModel
-from worker.training.trainer import MetaTrainer, batch_size
+from worker.training.trainer import MetaTrainer
 
 SETTINGS = TrainingSettings(
     dim=8, rank=2, anchors=16, epochs=4, batch_users=16, negatives=64, validation_users=0.2
@@ -259,8 +260,8 @@ def test_every_option_at_once_trains_and_leaves_no_task_heads_for_serving(log) -
 
 
 @pytest.mark.parametrize(
-    ("streams", "largest", "expected"),
+    ("cases", "largest", "expected"),
     [(30_000, 128, 128), (8_192, 128, 128), (709, 128, 11), (20, 128, 8), (20, 4, 4)],
 )
-def test_few_streams_are_trained_on_in_small_batches(streams, largest, expected) -> None:
-    assert batch_size(streams, largest) == expected
+def test_few_cases_are_trained_on_in_small_batches(cases, largest, expected) -> None:
+    assert batch_size(cases, largest, smallest=8) == expected

@@ -125,6 +125,12 @@ class Mixer(nn.Module):
             mean.copy_(values.mean(dim=0))
             scale.copy_(values.std(dim=0).clamp(min=1e-3))
 
+    @torch.no_grad()
+    def add_nothing(self) -> None:
+        """Become f = 0: the memory has no say."""
+        for parameter in (self.output.weight, self.output.bias, self.share_weight):
+            parameter.zero_()
+
     def forward(self, pairs: Pairs) -> Tensor:
         """Return what is added to each candidate's inner product, (P,)."""
         numbers = (pairs.numbers - self.number_mean) / self.number_scale

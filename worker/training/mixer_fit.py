@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from worker.model.mixer import Mixer, Pairs
+from worker.training.batch_size import batch_size
 
 _EPOCHS = 14
-_BATCH = 256
+_LARGEST_BATCH = 256
+_SMALLEST_BATCH = 16
 _LEARNING_RATE = 5e-3
 _WEIGHT_DECAY = 1e-3
 _HELD_OUT = 0.2
@@ -95,7 +97,7 @@ def fit_mixer(
     rng: np.random.Generator,
     on_epoch: Callable[[int, float], None] = lambda epoch, loss: None,
 ) -> Tensor:
-    """Fit by AdamW, keep the epoch of least loss on a fifth of the users.
+    """Fit by AdamW, keep the epoch of least loss on a fifth of the users, or no mix at all.
 
     Args:
         mixer: to be fitted, in place.
@@ -107,21 +109,20 @@ def fit_mixer(
         The held-out cases, by number.
     """
     train, held_out = _split(cases.users, rng)
+    size = batch_size(len(train), _LARGEST_BATCH, _SMALLEST_BATCH)
     mixer.standardise(cases.pairs.numbers, cases.pairs.context)
     optimizer = torch.optim.AdamW(mixer.parameters(), lr=_LEARNING_RATE, weight_decay=_WEIGHT_DECAY)
-    steps = _EPOCHS * max(1, -(-len(train) // _BATCH))
+    steps = _EPOCHS * max(1, -(-len(train) // size))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _LEARNING_RATE, total_steps=steps)
-    best, best_state = float("inf"), copy.deepcopy(mixer.state_dict())
+    best, best_state = _without_mix(mixer, cases, held_out)
     for epoch in range(_EPOCHS):
-        for part in _batches(rng.permutation(train)):
+        for part in _batches(rng.permutation(train), size):
             loss = cross_entropy(mixer, cases.take(part))
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             schedule.step()
-        with torch.no_grad():
-            losses = [cross_entropy(mixer, cases.take(part)) for part in _batches(held_out)]
-        mean = float(torch.stack(losses).mean())
+        mean = _loss(mixer, cases, held_out)
         on_epoch(epoch, mean)
         if mean < best:
             best, best_state = mean, copy.deepcopy(mixer.state_dict())
@@ -139,9 +140,25 @@ def _split(
     return (train if len(train) else np.flatnonzero(held_out)), np.flatnonzero(held_out)
 
 
-def _batches(cases: NDArray[np.int64]) -> Iterator[Tensor]:
-    for start in range(0, len(cases), _BATCH):
-        yield torch.from_numpy(cases[start : start + _BATCH])
+@torch.no_grad()
+def _loss(mixer: Mixer, cases: MixerCases, which: NDArray[np.int64]) -> float:
+    parts = list(_batches(which, _LARGEST_BATCH))
+    losses = [cross_entropy(mixer, cases.take(part)) * len(part) for part in parts]
+    return float(torch.stack(losses).sum()) / len(which)
+
+
+def _without_mix(
+    mixer: Mixer, cases: MixerCases, which: NDArray[np.int64]
+) -> tuple[float, dict[str, Tensor]]:
+    """Return the loss and the state of a mixer that adds nothing."""
+    nothing = copy.deepcopy(mixer)
+    nothing.add_nothing()
+    return _loss(nothing, cases, which), nothing.state_dict()
+
+
+def _batches(cases: NDArray[np.int64], size: int) -> Iterator[Tensor]:
+    for start in range(0, len(cases), size):
+        yield torch.from_numpy(cases[start : start + size])
 
 
 def joined(parts: list[MixerCases]) -> MixerCases:

@@ -20,6 +20,7 @@ from worker.model.meta_model import MetaRecommender
 from worker.ranking import target_ranks
 from worker.ranking_quality import Quality, quality
 from worker.rows import NO_ITEM
+from worker.training.batch_size import batch_size
 from worker.training.checkpoint import Checkpoint
 from worker.training.memory_stage import MemoryStage, memory_config
 from worker.training.objective import Drawn, Objective
@@ -31,8 +32,6 @@ from worker.training.tasks import FurtherTasks, category_codes
 from worker.training.trained import Epoch, Fitted, TrainedModel
 
 _GRADIENT_NORM = 1.0
-_BATCHES = 64
-"""Batches that an epoch should have: in fewer steps the outer loop learns little."""
 _SMALLEST_BATCH = 8
 _ANCHOR_SEED = 256
 
@@ -108,7 +107,7 @@ class MetaTrainer:
             self.model.tasks = FurtherTasks(settings, codes)
         self.model.to(device)
         self._objective = Objective(self.model, settings, self._sampler.log_probability.to(device))
-        self._batch_users = batch_size(len(self._streams), settings.batch_users)
+        self._batch_users = batch_size(len(self._streams), settings.batch_users, _SMALLEST_BATCH)
         self._parts = _parts(self._streams.events, settings.epoch_events)
         self.batches_per_epoch = self._part(0).batch_count(self._batch_users)
 
@@ -288,16 +287,6 @@ class MetaTrainer:
         chosen = np.zeros(len(log.user_ids), np.bool_)
         chosen[drawn[:n]] = True
         return chosen[log.users]
-
-
-def batch_size(streams: int, largest: int) -> int:
-    """Return how many streams a batch has: `largest`, or fewer where the streams are few.
-
-    Args:
-        streams: of all users.
-        largest: setting `batch_users`.
-    """
-    return min(largest, max(_SMALLEST_BATCH, streams // _BATCHES))
 
 
 def _parts(events: int, epoch_events: int) -> int:
