@@ -29,6 +29,7 @@ from worker.encoder.source import find_source, load_model
 from worker.encoder.text_encoder import TextEncoder
 from worker.files import sha256_of
 from worker.model.bundle import TEXT_ENCODER
+from worker.scenarios import ScenarioChoice
 from worker.split import split_at
 from worker.training.progress import Progress
 from worker.training.sources import FileSource
@@ -253,6 +254,30 @@ def test_only_the_training_events_count(tiny_model: Path, shop: tuple[Path, Path
     assert same.tuning is not None
     assert one.tuning is not None
     assert same.tuning.events_sha256 != one.tuning.events_sha256
+
+
+def test_scenarios_can_be_held_out(
+    tiny_model: Path, shop: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    class Enough(Exception):  # noqa: N818
+        pass
+
+    learned: set[str] = set()
+
+    def note(loaded, texts, pairs, *arguments, **keywords):
+        learned.update(texts[code] for code in {*pairs.left.tolist(), *pairs.right.tolist()})
+        raise Enough
+
+    monkeypatch.setattr(job, "tune", note)
+    left_out = FileSource(*shop, ScenarioChoice("title", ("red*", "blue lamp")))
+    for source, missing in ((FileSource(*shop), 0), (left_out, len(THINGS) + 1)):
+        task = job.TuningJob(
+            source, tmp_path / "out", 0.75, 0, TuningSettings(), str(tiny_model), 16
+        )
+        with pytest.raises(Enough):
+            job.tune_encoder(task, Progress())
+        assert len(learned) == len(TEXTS) - missing
+        learned.clear()
 
 
 def test_without_peft_it_says_what_to_install(

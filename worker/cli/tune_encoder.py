@@ -35,6 +35,14 @@ def tune_encoder(
             help="As of `innerloop train`: users first seen after this quantile are left out.",
         ),
     ] = 0.75,
+    hold_out: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN=VALUE,…",
+            help="As of `innerloop train`: leave a scenario's events out.",
+            show_default=False,
+        ),
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option(
@@ -64,22 +72,23 @@ def tune_encoder(
 ) -> None:
     """Tune a text encoder on which items users act on together, with LoRA, and export it.
 
-    The folder is one for `innerloop train --encoder`. Use the events, the items and the cut of
-    that training. Needs the library peft: `pip install "innerloop[tune]"`.
+    The folder is one for `innerloop train --encoder`. Use the events, the items, the cut and what
+    is held out of that training. Needs the library peft: `pip install "innerloop[tune]"`.
 
     Every other hyper-parameter is a setting of the section [tuning].
     """
     settings = settings_from(config, tuning={"steps": steps, "rank": rank})
 
     from worker.cli.progress import PhaseProgress
+    from worker.scenarios import ScenarioChoice
     from worker.training.progress import Progress
     from worker.training.sources import FileSource
     from worker.tuning import job
 
     console = Console()
-    task = job.TuningJob(
-        FileSource(events, items), out, cut, seed, settings.tuning, model, max_tokens, int8, device
-    )
+    chosen = ScenarioChoice.parse_values(hold_out, "--hold-out") if hold_out is not None else None
+    source = FileSource(events, items, chosen)
+    task = job.TuningJob(source, out, cut, seed, settings.tuning, model, max_tokens, int8, device)
     with PhaseProgress(console) as bar:
         report = job.tune_encoder(task, Progress(bar.start, bar.advance))
     tuning = report.description.tuning

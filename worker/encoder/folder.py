@@ -74,6 +74,8 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
     cut: float
     cut_time: int
     """Events from then on were not used, milliseconds since the epoch."""
+    hold_out: str | None = None
+    """Scenarios whose events were left out, COLUMN=VALUE,…"""
     events_sha256: str | None
     items_sha256: str | None
     train_events: int

@@ -18,7 +18,7 @@ from worker.files import new_folder
 from worker.model.serving import pick_device
 from worker.split import TimeCut, split_at
 from worker.training.progress import Progress
-from worker.training.sources import Origin, TrainingSource
+from worker.training.sources import TrainingData, TrainingSource
 from worker.tuning.adapter import require_peft
 from worker.tuning.text_pairs import co_acted_pairs, distinct_texts
 from worker.tuning.tuner import Tuned, tune
@@ -59,7 +59,7 @@ def tune_encoder(job: TuningJob, progress: Progress) -> ExportReport:
         check_max_tokens(job.settings.max_tokens, loaded)
         device = pick_device(job.device)
         data = job.source.read(progress)
-        cut = split_at(data.log, job.cut)
+        cut = split_at(data.log, job.cut, data.held_out.mask if data.held_out else None)
         texts, text_of_item = _texts(data.items)
         tuned = tune(
             loaded,
@@ -78,7 +78,7 @@ def tune_encoder(job: TuningJob, progress: Progress) -> ExportReport:
             max_tokens=job.max_tokens,
             int8=job.int8,
             texts=[*probe_texts(), *texts[:: max(1, len(texts) // _CHECKED_TEXTS)]],
-            tuning=_record(job, tuned, cut, data.origin),
+            tuning=_record(job, tuned, cut, data),
         )
     return export_report(job.out, description)
 
@@ -90,7 +90,8 @@ def _texts(items: ItemTable) -> tuple[list[str], np.ndarray[tuple[int], np.dtype
     return texts, np.where(blank[text_of_item], np.int32(-1), text_of_item)
 
 
-def _record(job: TuningJob, tuned: Tuned, cut: TimeCut, origin: Origin) -> Tuning:
+def _record(job: TuningJob, tuned: Tuned, cut: TimeCut, data: TrainingData) -> Tuning:
+    left_out = data.held_out
     tenth = max(1, len(tuned.losses) // 10)
     return Tuning(
         method="LoRA",
@@ -99,8 +100,9 @@ def _record(job: TuningJob, tuned: Tuned, cut: TimeCut, origin: Origin) -> Tunin
         seed=job.seed,
         cut=job.cut,
         cut_time=cut.time,
-        events_sha256=origin.events_sha256,
-        items_sha256=origin.items_sha256,
+        hold_out=left_out and f"{left_out.column}={','.join(left_out.labels)}",
+        events_sha256=data.origin.events_sha256,
+        items_sha256=data.origin.items_sha256,
         train_events=len(cut.train),
         train_users=len(np.unique(cut.train.users)),
         pairs=tuned.pairs,
