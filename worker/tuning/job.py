@@ -91,7 +91,8 @@ def _texts(items: ItemTable) -> tuple[list[str], np.ndarray[tuple[int], np.dtype
 
 
 def _record(job: TuningJob, tuned: Tuned, cut: TimeCut, data: TrainingData) -> Tuning:
-    left_out = data.held_out
+    scenarios = data.held_out
+    left_out = None if scenarios is None else f"{scenarios.column}={','.join(scenarios.labels)}"
     tenth = max(1, len(tuned.losses) // 10)
     return Tuning(
         method="LoRA",
@@ -100,7 +101,7 @@ def _record(job: TuningJob, tuned: Tuned, cut: TimeCut, data: TrainingData) -> T
         seed=job.seed,
         cut=job.cut,
         cut_time=cut.time,
-        hold_out=left_out and f"{left_out.column}={','.join(left_out.labels)}",
+        hold_out=left_out,
         events_sha256=data.origin.events_sha256,
         items_sha256=data.origin.items_sha256,
         train_events=len(cut.train),
