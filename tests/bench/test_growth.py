@@ -9,8 +9,8 @@ from worker.bench.growth import GrowthPlan, run_growth
 
 def test_over_users_and_catalogue(tmp_path):
     report = bench(tmp_path, "growth", "--over", "users", "--over", "catalogue")
-    for users in (50, 200):
-        assert report.one("users", users=users).case["items"] == 400
+    for users, resident in ((50, None), (200, None), (200, 100)):
+        assert report.one("users", users=users, resident=resident).case["items"] == 400
     for items in (200, 400):
         assert report.one("catalogue", items=items).case["users"] == 60
     for result in report.results:

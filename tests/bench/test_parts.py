@@ -12,8 +12,8 @@ from worker.bench.hardware import describe
 from worker.bench.made_up_bundle import write_made_up_bundle
 from worker.bench.repetition import alternate
 from worker.bench.report import Run, Spread, read_json, write_json
+from worker.bench.settings_file import toml_text
 from worker.bench.shop import Shop, encoded
-from worker.bench.stand import toml_text
 from worker.bench.stopwatch import Stopwatch
 from worker.bench.workload import Workload
 from worker.model.serving import ServingModel

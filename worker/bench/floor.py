@@ -26,10 +26,11 @@ from schemas.errors import BenchError
 from schemas.topics import Topic
 from worker.bench.brokers import BrokerName, running_broker
 from worker.bench.hardware import describe
+from worker.bench.progress import Progress
 from worker.bench.repetition import alternate
 from worker.bench.report import Report, Run
 from worker.bench.shop import Shop, encoded
-from worker.bench.stand import Progress, Stand, Worker, produce, stand
+from worker.bench.stand import Stand, Worker, produce, stand
 from worker.bench.workload import BIAS, Workload
 from worker.clients import make_producer
 from worker.demo.children import Children
@@ -148,12 +149,13 @@ class _Floor:
         events = self._shop.events(n, self._turn, f"f{self._turn:07d}-")
         records = encoded(events)
         self._in_bytes = _mean([value for _, value in records])
-        before = self._worker.sample()
+        before, cpu = self._worker.sample(), self._worker.cpu_seconds()
         begin = time.monotonic()
         self._offsets = self._stand.publish(Topic.CLICKSTREAM, records)
         self._published += n
         end, _ = self._progress.wait_for(self._published, [self._worker.child], _WITHIN_S)
         spent = self._worker.sample().since(before)
+        cpu = self._worker.cpu_seconds() - cpu
         if spent.applied != n:
             raise BenchError(f"the worker applied {spent.applied:,.0f} of {n:,} events")
         by_stage = {stage: 1e6 * seconds / n for stage, seconds in spent.stage_seconds.items()}
@@ -161,6 +163,7 @@ class _Floor:
         return {
             "events_per_s": n / (end - begin),
             "us_per_event": 1e6 * (end - begin) / n,
+            "cpu_us_per_event": 1e6 * cpu / n,
             "outside_adapt_and_rank_us": sum(by_stage.values()) - core,
             **{f"{stage}_us": value for stage, value in by_stage.items()},
             "events_per_batch": n / max(1.0, spent.batches),

@@ -21,9 +21,10 @@ from worker.bench.brokers import BrokerName, running_broker
 from worker.bench.hardware import describe
 from worker.bench.in_process import InProcess
 from worker.bench.pipeline import Drive
+from worker.bench.progress import Progress
 from worker.bench.repetition import alternate
 from worker.bench.report import Report, Run, Value
-from worker.bench.stand import Progress, stand
+from worker.bench.stand import stand
 from worker.bench.workload import BIAS, Workload
 from worker.demo.children import Children
 
@@ -36,6 +37,8 @@ class GrowthPlan:
 
     axes: tuple[str, ...] = AXES
     users: tuple[int, ...] = (1_000, 10_000, 100_000)
+    resident: int = 10_000
+    """Along `users`, more are measured twice: all held ready, and no more of them than this."""
     items: tuple[int, ...] = (1_000, 10_000, 48_000)
     partitions: tuple[int, ...] = (2, 8, 32)
     workers: tuple[int, ...] = (1, 2)
@@ -75,7 +78,7 @@ def run_growth(plan: GrowthPlan, folder: Path) -> Report:
     run = Run("growth", describe("cpu"), settings, _BIAS)
     base = plan.workload
     if "users" in plan.axes:
-        _in_process(run, plan, "users", [replace(base, users=n) for n in plan.users], folder)
+        _in_process(run, plan, "users", _over_users(plan), folder)
     if "catalogue" in plan.axes:
         _in_process(run, plan, "catalogue", [replace(base, items=n) for n in plan.items], folder)
     if "partitions" in plan.axes:
@@ -86,10 +89,18 @@ def run_growth(plan: GrowthPlan, folder: Path) -> Report:
     return run.report()
 
 
+def _over_users(plan: GrowthPlan) -> list[Workload]:
+    all_ready = [replace(plan.workload, users=n) for n in plan.users]
+    limited = plan.workload.settings.worker.model_copy(update={"resident_users": plan.resident})
+    settings = plan.workload.settings.model_copy(update={"worker": limited})
+    more = [n for n in plan.users if n > plan.resident]
+    return all_ready + [replace(plan.workload, users=n, settings=settings) for n in more]
+
+
 _BIAS = [
     *BIAS,
-    "In process, all users known are in memory, and a micro-batch takes users at random: caches "
-    "are as cold as they get.",
+    "In process, a micro-batch takes users at random, so that most of those not held ready have to "
+    "come back: real users come in sessions.",
     "Workers on one machine share its cores: near-linear growth can only show while some are free.",
     "The points along `partitions` and `workers` are measured one after the other, not in turns.",
 ]
@@ -119,7 +130,12 @@ def _in_process(
     }
     for name, seconds in alternate(variants, plan.repeats).items():
         workload, place = workloads[int(name)], places[name]
-        case = {"users": workload.users, "items": place.items, "batch_events": place.batch_events}
+        case = {
+            "users": workload.users,
+            "resident": workload.settings.worker.resident_users,
+            "items": place.items,
+            "batch_events": place.batch_events,
+        }
         figures = {
             "us_per_event": [1e6 * s for s in seconds],
             "events_per_s": [1.0 / s for s in seconds],
@@ -143,7 +159,12 @@ def _saturated(
                 here.publish_catalogue(shop)
                 drive = Drive(here, here.start_workers(children, workers), progress, shop, made)
                 bursts = {"burst": partial(drive.burst, plan.events)}
-                rates = alternate(bursts, plan.repeats)["burst"]
+                found = alternate(bursts, plan.repeats)["burst"]
+                rates = [burst.events_per_s for burst in found]
                 case = {"partitions": here.partitions, "workers": workers}
-                figures = {"us_per_event": [1e6 / r for r in rates], "events_per_s": rates}
+                figures = {
+                    "us_per_event": [1e6 / rate for rate in rates],
+                    "events_per_s": rates,
+                    "worker_cpu_us_per_event": [burst.cpu_us_per_event for burst in found],
+                }
                 run.add(axis, case, figures)

@@ -62,7 +62,7 @@ def describe(device: str | None = None) -> Hardware:
             gpu = Gpu(of.name, of.total_memory, of.multi_processor_count, f"{of.major}.{of.minor}")
     return Hardware(
         cpu=_cpu_model(),
-        cores=len(os.sched_getaffinity(0)),
+        cores=_cores(),
         memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         device=device or "cpu",
         gpu=gpu,
@@ -71,6 +71,12 @@ def describe(device: str | None = None) -> Hardware:
         python=platform.python_version(),
         packages={name: found for name in _PACKAGES if (found := _version(name))},
     )
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _cpu_model() -> str:

@@ -15,11 +15,14 @@ from worker.metrics import WorkerMetrics
 from worker.model.bundle import Bundle
 from worker.model.serving import ServingModel, pick_device
 from worker.pipeline import Answers, Pipeline
+from worker.restore.revival import Revival
 from worker.stages.decode import EventColumns
 from worker.state.arena import UserArena
+from worker.state.store import open_store
+from worker.state.users import Users
 
 _ITEMS_AT_ONCE = 20_000
-_USERS_AT_ONCE = 50_000
+_USERS_AT_ONCE = 4096
 
 
 def load_model(bundle: Path, device: str = "cpu") -> ServingModel:
@@ -57,6 +60,8 @@ def columns(events: list[ClickstreamEvent], first_offset: int) -> EventColumns:
 class InProcess:
     """All users of a shop, known, and the stages fold, encode, adapt and rank; no item memory.
 
+    Known users beyond `worker.resident_users` are in the store, as a worker keeps them.
+
     Args:
         bundle: to be served.
         shop: its items and users.
@@ -74,12 +79,22 @@ class InProcess:
             model,
             recent_events=settings.recent_events,
             top_k=settings.top_k,
-            capacity=max(1024, shop.users),
+            capacity=max(1024, min(shop.users, settings.resident_users or shop.users)),
         )
-        for start in range(0, shop.users, _USERS_AT_ONCE):
-            some = range(start, min(shop.users, start + _USERS_AT_ONCE))
-            arena.admit_all([(shop.user_id(number), 0) for number in some])
-        self._pipeline = Pipeline(model, catalogue, arena, WorkerMetrics(), settings)
+        metrics = WorkerMetrics()
+        users = Users(
+            arena,
+            open_store(settings.state_folder),
+            Revival(model, catalogue, arena, metrics),
+            metrics,
+            model_version=model.version,
+            most_resident=settings.resident_users,
+        )
+        at_once = min(_USERS_AT_ONCE, settings.resident_users or _USERS_AT_ONCE)
+        for start in range(0, shop.users, at_once):
+            some = range(start, min(shop.users, start + at_once))
+            users.bring_in({shop.user_id(number): 0 for number in some})
+        self._pipeline = Pipeline(model, catalogue, arena, metrics, settings, users=users)
 
     def batches(self, count: int) -> list[EventColumns]:
         """Draw micro-batches that have not been seen yet."""

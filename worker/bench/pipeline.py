@@ -25,11 +25,12 @@ from schemas.topics import Topic
 from worker.bench.answers import Subscriber, Waiting
 from worker.bench.brokers import EMBEDDED_BYTES, Broker, BrokerName, running_broker
 from worker.bench.hardware import describe
+from worker.bench.progress import Progress
 from worker.bench.repetition import alternate
 from worker.bench.report import Report, Run
 from worker.bench.sender import Order, Sender, due_times
 from worker.bench.shop import Shop, encoded
-from worker.bench.stand import Progress, Stand, Worker, stand
+from worker.bench.stand import Stand, Worker, stand
 from worker.bench.workload import BIAS, Workload
 from worker.demo.children import Child, Children
 
@@ -116,9 +117,11 @@ def _measure(
         made.publish_catalogue(shop)
         workers = made.start_workers(children, plan.workers)
         drive = Drive(made, workers, progress, shop, folder)
-        rates = alternate({"burst": lambda: drive.burst(plan.events)}, plan.repeats)["burst"]
+        bursts = alternate({"burst": lambda: drive.burst(plan.events)}, plan.repeats)["burst"]
+        rates = [burst.events_per_s for burst in bursts]
         case = {"broker": broker.name, "workers": plan.workers}
-        run.add("saturation", case, {"events_per_s": rates})
+        cpu = [burst.cpu_us_per_event for burst in bursts]
+        run.add("saturation", case, {"events_per_s": rates, "worker_cpu_us_per_event": cpu})
         most = float(np.median(rates))
         offered = {f"{share:g}": share * most for share in plan.loads}
         if plan.rates:
@@ -132,6 +135,15 @@ def _measure(
             figures = {name: [found[name] for found in repetitions] for name in names}
             about = {"load": float(share), "offered_per_s": round(offered[share])}
             run.add("latency", {**case, **about}, figures)
+
+
+@dataclass(frozen=True)
+class Burst:
+    """What came of events published at once."""
+
+    events_per_s: float
+    cpu_us_per_event: float
+    """Processor time of all workers."""
 
 
 class Drive:
@@ -149,14 +161,15 @@ class Drive:
         self, made: Stand, workers: Sequence[Worker], progress: Progress, shop: Shop, folder: Path
     ) -> None:
         self._stand = made
+        self._workers = workers
         self._children: list[Child] = [worker.child for worker in workers]
         self._progress = progress
         self._shop = shop
         self._folder = folder
         self._published = self._turn = 0
 
-    def burst(self, events: int) -> float:
-        """Publish events as fast as the broker takes them; return those processed per second.
+    def burst(self, events: int) -> Burst:
+        """Publish events as fast as the broker takes them, and see how fast they are processed.
 
         Raises:
             BenchError: the embedded broker could not keep them all, or they take too long.
@@ -169,15 +182,19 @@ class Drive:
                 f"{events:,} events are {size:,} bytes; the embedded broker keeps "
                 f"{EMBEDDED_BYTES:,} that nobody has read: take fewer with --events"
             )
-        before, sent = self._published, time.monotonic()
+        before, sent, cpu = self._published, time.monotonic(), self._cpu_seconds()
         self._stand.publish(Topic.CLICKSTREAM, records)
         self._published += events
         first = before + round(_FIRST * events)
         begin, begun = self._wait_for(first)
         end, done = self._wait_for(self._published)
+        cpu_us = 1e6 * (self._cpu_seconds() - cpu) / events
         if done > begun:
-            return (done - begun) / (end - begin)
-        return events / (end - sent)  # a burst so small that the first look found all of it done
+            return Burst((done - begun) / (end - begin), cpu_us)
+        return Burst(events / (end - sent), cpu_us)  # so few that the first look found all done
+
+    def _cpu_seconds(self) -> float:
+        return sum(worker.cpu_seconds() for worker in self._workers)
 
     def _wait_for(self, count: int) -> tuple[float, int]:
         return self._progress.wait_for(count, self._children, _WITHIN_S)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import logging
+import os
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any, Self
 
 import msgspec
-from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import NewTopic
-from pydantic import SecretStr
 
 from schemas.errors import BenchError
 from schemas.settings import Settings
 from schemas.topics import Topic
 from worker.bench.brokers import Broker
+from worker.bench.settings_file import toml_text
 from worker.bench.shop import Shop
 from worker.bench.worker_sample import BenchSample, sample
 from worker.broker.embedded import PARTITIONS
@@ -33,6 +33,7 @@ from worker.kafka_connection import connect
 
 _READY_WITHIN_S = 600.0
 _FLUSH_WITHIN_S = 60.0
+_ANSWER_WITHIN_S = 30.0
 _STEP_S = 0.02
 _LIBRDKAFKA = logging.getLogger("librdkafka")  # silent, but where someone wants to hear it
 
@@ -46,6 +47,15 @@ class Worker:
 
     child: Child
     metrics_port: int
+
+    def cpu_seconds(self) -> float:
+        """Return the processor time that it has used, all threads; 0 where that is not told."""
+        try:
+            text = Path(f"/proc/{self.child.pid}/stat").read_text(encoding="utf-8")
+        except OSError:
+            return 0.0
+        user, system = text.rsplit(")", 1)[1].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
     def sample(self) -> BenchSample:
         """Return its metrics now.
@@ -67,7 +77,7 @@ class Stand:
     def __init__(self, settings: Settings, broker: Broker, folder: Path) -> None:
         self.settings = settings
         self.broker = broker
-        self._folder = folder
+        self.folder = folder
         self._producer = make_producer(settings)
         self.clickstream = settings.kafka.topic(Topic.CLICKSTREAM)
         self.partitions = PARTITIONS if broker.name == "embedded" else settings.kafka.partitions
@@ -109,7 +119,7 @@ class Stand:
 
     def config_file(self) -> Path:
         """Write the settings of this stand for a worker; return where."""
-        path = self._folder / "bench.toml"
+        path = self.folder / "bench.toml"
         path.write_text(toml_text(self.settings), encoding="utf-8")
         return path
 
@@ -156,15 +166,8 @@ class Stand:
 
     def ends(self, topic: Topic) -> dict[int, int]:
         """Return by partition the offset of the next record to be published."""
-        name = self.settings.kafka.topic(topic)
-        consumer = self.consumer()
-        try:
-            return {
-                number: consumer.get_watermark_offsets(TopicPartition(name, number), timeout=30)[1]
-                for number in range(self.partitions)
-            }
-        finally:
-            consumer.close()
+        with Ends(self, topic) as ends:
+            return ends.now()
 
     def create_topic(self, name: str) -> None:
         """Create a further topic, with as many partitions as `clickstream`."""
@@ -187,43 +190,39 @@ class Stand:
                 future.result()
 
 
-class Progress:
-    """How many records of `clickstream` a worker's group has committed, asked of the broker.
-
-    A context manager.
+class Ends:
+    """Asks for the ends of a topic, again and again; a context manager.
 
     Args:
-        stand: of the topic and the group.
+        stand: of the topic.
+        topic: which.
     """
 
-    def __init__(self, stand: Stand) -> None:
-        settings = stand.settings
-        config = settings.kafka.consumer_config(settings.worker.group_id)
-        self._consumer = Consumer(config, logger=_LIBRDKAFKA)
-        self._partitions = [
-            TopicPartition(stand.clickstream, number) for number in range(stand.partitions)
-        ]
+    def __init__(self, stand: Stand, topic: Topic) -> None:
+        self._consumer = stand.consumer()
+        name = stand.settings.kafka.topic(topic)
+        self._partitions = [TopicPartition(name, number) for number in range(stand.partitions)]
 
-    def committed(self) -> int:
-        """Return the number of records committed so far, over all partitions."""
-        found = self._consumer.committed(self._partitions, timeout=30)
-        return sum(max(0, partition.offset) for partition in found)
-
-    def wait_for(self, count: int, children: Sequence[Child], within_s: float) -> tuple[float, int]:
-        """Wait until so many are committed; return the moment on the monotonic clock, and how many.
+    def now(self) -> dict[int, int]:
+        """Return by partition the offset of the next record to be published.
 
         Raises:
-            DemoError: a process ends before.
-            BenchError: it takes longer.
+            BenchError: the broker does not tell.
         """
-        deadline = time.monotonic() + within_s
-        while (done := self.committed()) < count:
-            for child in children:
-                child.check()
-            if time.monotonic() > deadline:
-                raise BenchError(f"{done:,} of {count:,} events were processed in {within_s:g} s")
-            time.sleep(_STEP_S)
-        return time.monotonic(), done
+        return {partition.partition: self._end(partition) for partition in self._partitions}
+
+    def _end(self, partition: TopicPartition) -> int:
+        deadline = time.monotonic() + _ANSWER_WITHIN_S
+        while True:
+            try:
+                end: int = self._consumer.get_watermark_offsets(partition, timeout=30)[1]
+            except KafkaException as error:
+                # A partition that is new has no leader for a moment.
+                if time.monotonic() > deadline:
+                    raise BenchError(f"the broker does not tell the end: {error}") from error
+                time.sleep(_STEP_S)
+            else:
+                return end
 
     def __enter__(self) -> Self:
         return self
@@ -268,32 +267,6 @@ def produce(
             producer.poll(0.01)
         else:
             return
-
-
-def toml_text(settings: Settings) -> str:
-    """Return settings as TOML, those that are None left out.
-
-    What JSON makes of a string, a number or a list is TOML, too.
-    """
-    lines = []
-    for section, values in settings.model_dump().items():
-        tables = {name: value for name, value in values.items() if isinstance(value, dict)}
-        lines.append(f"[{section}]")
-        lines += [
-            f"{name} = {json.dumps(_plain(value))}"
-            for name, value in values.items()
-            if value is not None and name not in tables
-        ]
-        for name, table in tables.items():
-            lines.append(f"[{section}.{name}]")
-            lines += [f"{json.dumps(key)} = {json.dumps(value)}" for key, value in table.items()]
-    return "\n".join(lines) + "\n"
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, SecretStr):
-        return value.get_secret_value()
-    return str(value) if isinstance(value, Path) else value
 
 
 def _settings(base: Settings, broker: Broker, bundle: Path, partitions: int) -> Settings:

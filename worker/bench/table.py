@@ -11,6 +11,8 @@ from worker.bench.report import Report, Result, Spread, Value
 _NONE = "·"
 _MOST_COLUMNS = 5
 """Figures side by side; more go below each other."""
+_MOST_RANGES = 3
+"""Figures side by side with their ranges; of more there are the medians alone."""
 
 
 def tables(report: Report) -> Group:
@@ -36,18 +38,22 @@ def tables(report: Report) -> Group:
 
 def _wide(rows: list[Result], figures: tuple[str, ...]) -> Table:
     """One line a result, one column a figure."""
-    cases, table = _cases(rows), Table()
+    cases, table = _cases(rows), Table(caption=_caption(rows))
     for name in ("method", *cases, *figures):
-        table.add_column(name.replace("_", " "), justify="left" if name == "method" else "right")
+        first = name == "method"
+        table.add_column(
+            name.replace("_", " "), justify="left" if first else "right", no_wrap=first
+        )
+    show = _spread if len(figures) <= _MOST_RANGES else _median
     for row in rows:
         case = [_value(row.case.get(name)) for name in cases]
-        table.add_row(_method(row), *case, *(_spread(row.figures[name]) for name in figures))
+        table.add_row(_method(row), *case, *(show(row.figures[name]) for name in figures))
     return table
 
 
 def _long(rows: list[Result], figures: tuple[str, ...]) -> Table:
     """One line a figure, one column a result."""
-    table = Table("", *(_method(row) for row in rows))
+    table = Table("", *(_method(row) for row in rows), caption=_caption(rows))
     for column in table.columns[1:]:
         column.justify = "right"
     for name in _cases(rows):
@@ -59,7 +65,15 @@ def _long(rows: list[Result], figures: tuple[str, ...]) -> Table:
 
 
 def _cases(rows: list[Result]) -> list[str]:
-    return list(dict.fromkeys(name for row in rows for name in row.case))
+    """Return the entries of the case that tell rows apart; the others go into the caption."""
+    names = dict.fromkeys(name for row in rows for name in row.case)
+    return [name for name in names if len({row.case.get(name) for row in rows}) > 1]
+
+
+def _caption(rows: list[Result]) -> str | None:
+    alike = rows[0].case.keys() - set(_cases(rows))
+    named = [n for n in rows[0].case if n in alike]
+    return ", ".join(f"{n.replace('_', ' ')} {_value(rows[0].case[n])}" for n in named) or None
 
 
 def _method(row: Result) -> str:
@@ -77,6 +91,10 @@ def _spread(spread: Spread) -> str:
     if spread.min == spread.max:
         return median
     return f"{median} ({_number(spread.min)}–{_number(spread.max)})"
+
+
+def _median(spread: Spread) -> str:
+    return _number(spread.median)
 
 
 def _number(value: float) -> str:

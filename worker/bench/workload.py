@@ -39,10 +39,7 @@ class Workload:
             BundleError: the bundle given is none.
         """
         if self.bundle is not None:
-            known = Bundle(self.bundle).items()
-            order = np.argsort(-np.array(known.counts), kind="stable")
-            weights = np.array(known.counts, np.float64)[order] + 0.5
-            return self.bundle, Shop([known.item_ids[row] for row in order], self.users, weights)
+            return self.bundle, shop_of(self.bundle, self.users)
         shop = Shop.of_size(self.items, self.users)
         made = folder / "bundle"
         write_made_up_bundle(
@@ -68,6 +65,18 @@ class Workload:
             "batch_wait_ms": self.settings.worker.batch_wait_ms,
             "worker_threads": self.settings.worker.threads,
         }
+
+
+def shop_of(bundle: Path, users: int = 1) -> Shop:
+    """Return a shop of the items that a bundle knows from training, as popular as they were there.
+
+    Raises:
+        BundleError: it is none.
+    """
+    known = Bundle(bundle).items()
+    order = np.argsort(-np.array(known.counts), kind="stable")
+    weights = np.array(known.counts, np.float64)[order] + 0.5
+    return Shop([known.item_ids[row] for row in order], users, weights)
 
 
 BIAS = [

@@ -1,0 +1,1 @@
+"""The worker's job in other streaming frameworks, around the same adapt and rank code."""
