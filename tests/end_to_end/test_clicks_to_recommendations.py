@@ -133,6 +133,15 @@ def test_evaluate_writes_every_model_in_the_published_form(report: dict) -> None
         assert 0 < model["overall"]["mrr@20"] < model["overall"]["hr@20"] < 1
 
 
+def test_quality_is_above_its_floor(report: dict) -> None:
+    # Measured: .182 and .052, and .167 of popularity, which few receipts are hard to beat.
+    ours = report["models"]["innerloop"]["overall"]
+    assert ours["hr@20"] > 0.165
+    assert ours["mrr@20"] > 0.045
+    assert ours["hr@20"] > report["models"]["popularity"]["overall"]["hr@20"]
+    assert ours["hr@20"] > 10 * report["chance"]["hr@20"]
+
+
 def test_a_bundle_is_a_function_of_data_settings_and_seed(
     files: tuple[str, ...], bundle: Path, text_encoder_folder: Path, tmp_path: Path
 ) -> None:
