@@ -224,6 +224,12 @@ class WorkerSettings(_Section):
         description="folder for the users not held ready, one of each worker's own (emptied at "
         "start and end); without it they are kept in memory",
     )
+    user_ttl_days: float | None = Field(
+        None,
+        gt=0,
+        description="forget users without an event for longer, by the events' own time, days; "
+        "without it nobody is forgotten",
+    )
     max_event_bytes: int = Field(
         65_536, ge=256, description="larger events go to the dead-letter topic, bytes"
     )
@@ -261,6 +267,11 @@ class WorkerSettings(_Section):
     )
     variant: str = Field("default", min_length=1, description="label on recommendations")
     threads: int | None = Field(None, ge=1, description="CPU threads; without it, torch's default")
+
+    @property
+    def user_ttl_ms(self) -> int | None:
+        """`user_ttl_days` in milliseconds."""
+        return None if self.user_ttl_days is None else round(self.user_ttl_days * 86_400_000)
 
 
 class TrainingSettings(_Section):

@@ -72,10 +72,11 @@ class RestoredState(enum.StrEnum):
 
 
 class UserMove(enum.StrEnum):
-    """How a user's state moved between the arena and the store."""
+    """How a user's state moved between the arena and the store, or went away."""
 
     EVICTED = "evicted"
     RETURNED = "returned"
+    FORGOTTEN = "forgotten"
 
 
 class TransitionSource(enum.StrEnum):
@@ -250,8 +251,9 @@ SPECS: dict[str, MetricSpec] = {
         MetricSpec(
             "innerloop_user_moves_total",
             Counter,
-            "Users who left the arena for the store, as more came than `worker.resident_users`, "
-            "and users who came back from it.",
+            "Users who left the arena for the store, as more came than `worker.resident_users`; "
+            "users who came back from it; and users forgotten because they were idle for longer "
+            "than `worker.user_ttl_days`.",
             {"move": _values(UserMove)},
         ),
         MetricSpec(

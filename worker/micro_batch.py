@@ -153,10 +153,15 @@ class BatchProcessor:
     def _state_records(self, answers: Answers) -> list[OutgoingRecord]:
         users = answers.changed_users()
         values = encode_states(users, self._arena, self._model_version)
-        return [
+        changed = [
             OutgoingRecord(self._state_topic, user.partition, user.user_id.encode(), value)
             for user, value in zip(users, values, strict=True)
         ]
+        forgotten = [
+            OutgoingRecord(self._state_topic, partition, user_id.encode(), None)
+            for user_id, partition in self._pipeline.forget_idle(len(answers.batch))
+        ]
+        return changed + forgotten
 
     def _count(self, decoded: Decoded, answers: Answers) -> None:
         metrics, times = self._metrics, decoded.events.record_times

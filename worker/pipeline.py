@@ -23,6 +23,9 @@ from worker.stages.rank import MemoryStep, Ranked, rank
 from worker.state.arena import ResidentUser, UserArena
 from worker.state.users import Users, all_resident
 
+_EVENTS_PER_LOOK = 8
+"""After so many events one user of the arena, and one of the store, is looked at for being idle."""
+
 
 @dataclass(frozen=True)
 class Answers:
@@ -84,7 +87,15 @@ class Pipeline:
         with metrics.time(Stage.ENCODE):
             targets = encode_targets(batch.rows, batch.searches, catalogue, model)
         with metrics.time(Stage.ADAPT):
-            steps = Steps(batch.slots, batch.rounds, batch.learns, targets, batch.types, batch.gaps)
+            steps = Steps(
+                batch.slots,
+                batch.rounds,
+                batch.learns,
+                targets,
+                batch.types,
+                batch.gaps,
+                anew=batch.anew,
+            )
             adapted = adapt(steps, self._arena, model)
         with metrics.time(Stage.RANK):
             memory = self._memory_step(own)
@@ -94,6 +105,14 @@ class Pipeline:
             self._prequential.score(batch, ranked.rows)
         self._count(events, batch, adapted)
         return Answers(events, batch, adapted, ranked)
+
+    def forget_idle(self, events: int) -> list[tuple[str, int]]:
+        """Return users, with their partitions, who are forgotten as they were idle for too long.
+
+        Args:
+            events: of the micro-batch; few users are looked at after a small one.
+        """
+        return self._users.forget_idle(1 + events // _EVENTS_PER_LOOK)
 
     def _memory(self) -> MemoryStep | None:
         """Return the memory to rank with, taught nothing."""
@@ -132,6 +151,7 @@ class Pipeline:
         ):
             metrics.support_loss_before.observe(before)
             metrics.support_loss_after.observe(after)
+        self._users.count_forgotten(int(batch.anew.sum()))
         if len(batch):
             metrics.batch_users.observe(len(batch.last_of_user()))
             metrics.batch_rounds.observe(int(batch.rounds.max()) + 1)

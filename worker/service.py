@@ -203,6 +203,7 @@ class _Session:
             metrics,
             model_version=model.version,
             most_resident=worker.resident_users,
+            ttl_ms=worker.user_ttl_ms,
         )
         loader = StateLoader(model, self._users)
         restorer = StateRestorer(state_reader, loader, metrics, clickstream)

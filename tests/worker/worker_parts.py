@@ -145,6 +145,7 @@ class Worker:
             self.metrics,
             model_version=self.model.version,
             most_resident=self.settings.resident_users,
+            ttl_ms=self.settings.user_ttl_ms,
         )
         self.loader = StateLoader(self.model, self.users)
         self.log = TransitionLog("item-transitions", 3, self.settings.item_memory_events)

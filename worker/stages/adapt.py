@@ -27,6 +27,8 @@ class Steps:
     """(n, dim)."""
     types: NDArray[np.int64]
     gaps: NDArray[np.float32]
+    anew: NDArray[np.bool_] | None = None
+    """Whether the user is at the starting point before the event, whatever came before, (n,)."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,8 @@ def adapt(steps: Steps, arena: UserArena, model: AdaptationModel) -> Adapted:
     losses = torch.full((2, n), torch.nan, device=model.device)
     with torch.inference_mode():
         for positions in _rounds(steps.rounds):
+            if steps.anew is not None and (anew := positions[steps.anew[positions]]).size:
+                arena.start_anew(arena.to_device(steps.slots[anew]))
             learning = positions[steps.learns[positions]]
             if learning.size:
                 here = arena.to_device(learning)

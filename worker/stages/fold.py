@@ -53,6 +53,8 @@ class FoldedBatch:
     recent_rows: NDArray[np.int64]
     """Catalogue rows of the user's recent items, newest first, this one included, (n, r); filled up
     with `NO_ITEM`."""
+    anew: NDArray[np.bool_]
+    """Whether the user was forgotten right before the event, idle for too long till then, (n,)."""
     unpublished: dict[int, list[int]]
     """Slot → recent rows before the batch, of users with events whose last list is not known."""
     outcomes: Counter[Outcome]
@@ -83,7 +85,8 @@ def fold(events: EventColumns, users: Users, items: ItemRows) -> FoldedBatch:
         StateStoreError: stored users cannot be read, or others not be stored.
     """
     users.bring_in(dict(zip(events.user_ids, events.partitions, strict=True)))
-    folding = _Folding(users.arena, items)
+    users.saw(events.partitions, events.times)
+    folding = _Folding(users.arena, items, users.ttl_ms)
     for position in range(len(events)):
         folding.add(events, position)
     return folding.batch()
@@ -105,9 +108,11 @@ def pad_rows(lists: Sequence[list[int]], width: int) -> NDArray[np.int64]:
 class _Folding:
     """Collects the columns of a `FoldedBatch`."""
 
-    def __init__(self, arena: UserArena, items: ItemRows) -> None:
+    def __init__(self, arena: UserArena, items: ItemRows, ttl_ms: int | None) -> None:
         self._arena = arena
         self._items = items
+        self._ttl_ms = ttl_ms
+        self._anew: list[int] = []
         self._latest: dict[int, int] = {}  # slot → position of the user's latest event here
         self._source: list[int] = []
         self._users: list[ResidentUser] = []
@@ -130,6 +135,9 @@ class _Folding:
         if partition == user.partition and offset <= user.offset:
             self._outcomes[Outcome.ALREADY_APPLIED] += 1
             return
+        if self._ttl_ms is not None and user.idle_ms(events.times[i]) > self._ttl_ms:
+            user.forget()
+            self._anew.append(len(self._users))
         key = event_key(events.event_ids[i])
         if key in user.recent:
             self._outcomes[Outcome.DUPLICATE] += 1
@@ -176,6 +184,8 @@ class _Folding:
         self._recent.append(user.recent.known_rows())
 
     def batch(self) -> FoldedBatch:
+        anew = np.zeros(len(self._users), np.bool_)
+        anew[self._anew] = True
         return FoldedBatch(
             source=np.array(self._source, np.int64),
             users=self._users,
@@ -188,6 +198,7 @@ class _Folding:
             previous=np.array(self._previous, np.int64),
             events_seen=np.array(self._events_seen, np.int64),
             recent_rows=pad_rows(self._recent, self._arena.recent_events),
+            anew=anew,
             unpublished=self._unpublished,
             outcomes=self._outcomes,
             without_step=self._without_step,

@@ -40,6 +40,16 @@ class ResidentUser:
     """Latest time of any event, milliseconds since the epoch."""
     recent: LatestEvents = field(default_factory=LatestEvents)
 
+    def idle_ms(self, time: int) -> int:
+        """Return how long the user has been idle by then, milliseconds; 0 for a new one."""
+        return time - self.active if self.events_seen else 0
+
+    def forget(self) -> None:
+        """Forget all but where the user is and which records were applied."""
+        self.events_seen = 0
+        self.last_time = self.active = NEVER
+        self.recent = LatestEvents()
+
 
 class UserArena:
     """Slots for users, growing as needed; slots of users who left are used again.

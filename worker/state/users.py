@@ -10,9 +10,9 @@ import numpy as np
 from worker.metrics import UserMove, WorkerMetrics
 from worker.state.arena import ResidentUser, UserArena
 from worker.state.changelog import encode_states
+from worker.state.entry import from_entry, to_entry
 from worker.state.store import MemoryStore, StateStore
-
-_LENGTH_BYTES = 4
+from worker.state.sweep import IdleSweep
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,8 @@ class Users:
         model_version: of the bundle, for the records.
         most_resident: users that may be resident; None for any number. A micro-batch's users are
             resident together, so there may be more of them for as long as it takes.
+        ttl_ms: milliseconds that a user may be idle, by event time, before being forgotten; None
+            for ever.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Users:
         *,
         model_version: str,
         most_resident: int | None = None,
+        ttl_ms: int | None = None,
     ) -> None:
         self.arena = arena
         self._store = store
@@ -61,6 +64,8 @@ class Users:
         self._metrics = metrics
         self._model_version = model_version
         self._most_resident = most_resident
+        self.ttl_ms = ttl_ms
+        self._sweep = None if ttl_ms is None else IdleSweep(arena, store, ttl_ms)
 
     def bring_in(self, wanted: Mapping[str, int]) -> None:
         """Have these users, each with the partition of its events, in the arena.
@@ -84,6 +89,32 @@ class Users:
         new = [(user, p) for p, users in missing.items() for user in users]
         self.arena.admit_all([pair for pair in new if self.arena.get(pair[0]) is None])
 
+    def saw(self, partitions: Sequence[int], times: Sequence[int]) -> None:
+        """Take note of the times of events, for `forget_idle`."""
+        if self._sweep is not None:
+            self._sweep.saw(partitions, times)
+
+    def forget_idle(self, most: int) -> list[tuple[str, int]]:
+        """Look for users idle for too long; return those forgotten, with their partitions.
+
+        The changelog is not written: whoever calls this puts null values there.
+
+        Args:
+            most: users to look at in the arena, and as many in the store.
+
+        Raises:
+            StateStoreError: the store cannot be read or written.
+        """
+        if self._sweep is None:
+            return []
+        forgotten = self._sweep.step(most)
+        self.count_forgotten(len(forgotten))
+        return forgotten
+
+    def count_forgotten(self, users: int) -> None:
+        """Count users forgotten for being idle."""
+        self._metrics.user_moves.labels(UserMove.FORGOTTEN.value).inc(users)
+
     def store(self, partition: int, records: Mapping[str, bytes | None]) -> None:
         """Take over users as the changelog has them; None for those who are erased.
 
@@ -93,7 +124,7 @@ class Users:
         self._release(records)
         gone = [user_id for user_id, record in records.items() if record is None]
         self._store.take(partition, gone)
-        kept = {u: _entry(b"", record) for u, record in records.items() if record is not None}
+        kept = {u: to_entry(b"", record) for u, record in records.items() if record is not None}
         self._store.put(partition, kept)
 
     def erase(self, user_id: str) -> bool:
@@ -109,6 +140,8 @@ class Users:
         """Forget the users of a partition: they are someone else's."""
         self.arena.release_partition(partition)
         self._store.drop(partition)
+        if self._sweep is not None:
+            self._sweep.drop(partition)
 
     def report(self) -> None:
         """Set the gauges."""
@@ -132,7 +165,7 @@ class Users:
         records = encode_states(leaving, self.arena, self._model_version)
         by_partition: dict[int, dict[str, bytes]] = {}
         for user, record in zip(leaving, records, strict=True):
-            entry = _entry(self._published(user), record)
+            entry = to_entry(self._published(user), record)
             by_partition.setdefault(user.partition, {})[user.user_id] = entry
         for partition, entries in by_partition.items():
             self._store.put(partition, entries)
@@ -145,7 +178,7 @@ class Users:
         lists: dict[str, bytes] = {}
         users = []
         for user_id, entry in entries.items():
-            published, record = _parts(entry)
+            published, record = from_entry(entry)
             users.append(StoredUser(user_id, partition, record))
             if published:
                 lists[user_id] = published
@@ -171,13 +204,3 @@ def all_resident(arena: UserArena, metrics: WorkerMetrics) -> Users:
         raise AssertionError("nobody is stored")
 
     return Users(arena, MemoryStore(), revive, metrics, model_version="")
-
-
-def _entry(published: bytes, record: bytes) -> bytes:
-    """Return what the store keeps: the rows of the list last published, and the record."""
-    return len(published).to_bytes(_LENGTH_BYTES, "little") + published + record
-
-
-def _parts(entry: bytes) -> tuple[bytes, bytes]:
-    end = _LENGTH_BYTES + int.from_bytes(entry[:_LENGTH_BYTES], "little")
-    return entry[_LENGTH_BYTES:end], entry[end:]

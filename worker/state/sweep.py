@@ -1,0 +1,95 @@
+"""Forgetting users who have been idle for too long, a few of all users at a time.
+
+The rule itself is kept where events are applied (`worker.stages.fold`): a user whose event comes
+longer after the latest one than the TTL starts anew. So what becomes of a user depends on the
+user's events alone, and the sweep is what frees the room of those who do not come back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from schemas.codec import decode_state
+from schemas.errors import DecodeError
+from worker.state.arena import UserArena
+from worker.state.entry import from_entry
+from worker.state.store import StateStore
+
+_SLACK_MS = 24 * 3600 * 1000
+"""Events that come late by less find their users, and so do they where one event's time is ahead by
+less: the default of `worker.max_future_seconds`."""
+
+
+class IdleSweep:
+    """Finds users to forget and takes them out of the arena and the store.
+
+    The clock is the latest event time seen in the user's partition: where nothing happens, nobody
+    is forgotten.
+
+    Args:
+        arena: the resident users.
+        store: the others.
+        ttl_ms: how long a user may be idle.
+    """
+
+    def __init__(self, arena: UserArena, store: StateStore, ttl_ms: int) -> None:
+        self._arena = arena
+        self._store = store
+        self._longest_ms = ttl_ms + _SLACK_MS
+        self._now: dict[int, int] = {}
+        self._to_check: list[str] = []
+        self._turn = 0
+
+    def saw(self, partitions: Iterable[int], times: Iterable[int]) -> None:
+        """Take note of events' times."""
+        now = self._now
+        for partition, time in zip(partitions, times, strict=True):
+            if time > now.get(partition, 0):
+                now[partition] = time
+
+    def drop(self, partition: int) -> None:
+        """Forget a partition's clock: it is someone else's."""
+        self._now.pop(partition, None)
+
+    def step(self, most: int) -> list[tuple[str, int]]:
+        """Look at the next users of either place and return whom it forgot, with their partitions.
+
+        Args:
+            most: users to look at in the arena, and as many in the store.
+        """
+        return self._of_arena(most) + self._of_store(most)
+
+    def _of_arena(self, most: int) -> list[tuple[str, int]]:
+        if not self._to_check:
+            self._to_check = [user.user_id for user in self._arena]
+        count = min(most, len(self._to_check))
+        looked_at = [self._arena.get(self._to_check.pop()) for _ in range(count)]
+        idle = [user for user in looked_at if user and self._is_idle(user.partition, user.active)]
+        self._arena.release(idle)
+        return [(user.user_id, user.partition) for user in idle]
+
+    def _of_store(self, most: int) -> list[tuple[str, int]]:
+        partitions = self._store.partitions
+        if not partitions:
+            return []
+        self._turn += 1
+        partition = partitions[self._turn % len(partitions)]
+        if partition not in self._now:
+            return []
+        idle = [
+            user_id
+            for user_id, entry in self._store.scan(partition, most)
+            if self._is_idle(partition, _active(entry))
+        ]
+        self._store.take(partition, idle)
+        return [(user_id, partition) for user_id in idle]
+
+    def _is_idle(self, partition: int, active: int) -> bool:
+        return self._now.get(partition, 0) - active > self._longest_ms
+
+
+def _active(entry: bytes) -> int:
+    try:
+        return decode_state(from_entry(entry)[1]).active
+    except DecodeError:  # reported when the user comes back, or forgotten right away
+        return 0
