@@ -1,11 +1,13 @@
 """Every benchmark's report has a picture."""
 
 import pytest
+from typer.testing import CliRunner
 
 from schemas.errors import BenchError
 from worker.bench.hardware import describe
 from worker.bench.plots import draw
-from worker.bench.report import Report, Run
+from worker.bench.report import Report, Run, write_json
+from worker.cli.app import app
 
 
 def report(benchmark: str, results) -> Report:
@@ -55,6 +57,15 @@ def test_growth_is_drawn_by_axis(tmp_path):
     ]
     names = [path.name for path in draw(report("growth", results), tmp_path)]
     assert names == ["growth_users.png", "growth_catalogue.png"]
+
+
+def test_the_command_draws_files(tmp_path):
+    pytest.importorskip("matplotlib")
+    write_json(report("engines", REPORTS["engines"]), tmp_path / "r.json")
+    arguments = ["bench", "plots", str(tmp_path / "r.json"), "--out", str(tmp_path / "out")]
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "out" / "engines.png").is_file()
 
 
 def test_what_has_no_picture_is_refused(tmp_path):

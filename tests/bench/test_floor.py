@@ -3,11 +3,17 @@
 import pytest
 from bench_command import bench
 
+from worker.bench.report import Report
 from worker.metrics import Stage
 
 
-def test_the_loops_and_the_worker_go_through_the_same_records(tmp_path):
-    report = bench(tmp_path, "floor", "--broker", "embedded", "--events", "200")
+@pytest.fixture(scope="module")
+def report(tmp_path_factory) -> Report:
+    folder = tmp_path_factory.mktemp("floor")
+    return bench(folder, "floor", "--broker", "embedded", "--events", "200")
+
+
+def test_the_loops_and_the_worker_go_through_the_same_records(report):
     assert {result.method for result in report.results} == {"copy", "decode", "outputs", "worker"}
     worker, copy, outputs = (report.one(name) for name in ("worker", "copy", "outputs"))
     assert worker.case["in_bytes"] == copy.case["in_bytes"] == copy.case["out_bytes"]
@@ -15,14 +21,15 @@ def test_the_loops_and_the_worker_go_through_the_same_records(tmp_path):
     for result in report.results:
         figures = result.figures
         assert len(figures["us_per_event"].values) == report.settings["repeats"] == 2
+        assert figures["cpu_us_per_event"].max > 0
         for rate, each in zip(
             figures["events_per_s"].values, figures["us_per_event"].values, strict=True
         ):
             assert rate * each == pytest.approx(1e6)
 
 
-def test_the_stages_of_the_worker_add_up(tmp_path):
-    figures = bench(tmp_path, "floor", "--broker", "embedded").one("worker").figures
+def test_the_stages_of_the_worker_add_up(report):
+    figures = report.one("worker").figures
     stages = {stage: figures[f"{stage.value}_us"].values for stage in Stage}
     for turn, outside in enumerate(figures["outside_adapt_and_rank_us"].values):
         spent = {stage: values[turn] for stage, values in stages.items()}

@@ -1,7 +1,8 @@
 """`innerloop bench engines`: the same job by the worker, in Faust and in Quix Streams.
 
 Decode, fold, the same adapt and rank code, and publish a recommendation and a state; events per
-second at saturation, by the records that come out.
+second at saturation: for the worker by the offsets that it commits, for the engines, which commit
+when they please, by the recommendations that come out.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from worker.bench.brokers import Broker, running_broker
 from worker.bench.engines.environment import environment
 from worker.bench.engines.job import Order
 from worker.bench.hardware import describe
+from worker.bench.progress import Progress
 from worker.bench.repetition import alternate
 from worker.bench.report import Report, Run, Value
 from worker.bench.shop import Shop, encoded
@@ -124,7 +126,8 @@ def _worker(plan: EnginesPlan, made: Stand, shop: Shop, folder: Path) -> dict[st
     with Children(folder / "logs") as children:
         made.publish_catalogue(shop)
         (worker,) = made.start_workers(children)
-        return _rates(plan, made, shop, worker.child.check)
+        with Progress(made) as progress:
+            return _rates(plan, made, shop, progress.committed, worker.child.check)
 
 
 def _add(
@@ -152,7 +155,9 @@ def _add(
             raise BenchError(f"{engine.name} ended with status {process.returncode}:\n{tail}")
 
     try:
-        run.add(engine.name, {}, _rates(plan, made, shop, check))
+        with Ends(made, Topic.RECOMMENDATIONS) as ends:
+            rates = _rates(plan, made, shop, lambda: sum(ends.now().values()), check)
+        run.add(engine.name, {}, rates)
     finally:
         process.kill()
         process.wait()
@@ -178,28 +183,38 @@ def _order(made: Stand, bundle: Path) -> Order:
 
 
 def _rates(
-    plan: EnginesPlan, made: Stand, shop: Shop, check: Callable[[], None]
+    plan: EnginesPlan,
+    made: Stand,
+    shop: Shop,
+    answered: Callable[[], int],
+    check: Callable[[], None],
 ) -> dict[str, list[float]]:
-    with Ends(made, Topic.RECOMMENDATIONS) as answers:
-        bursts = _Bursts(made, shop, answers, check)
-        rates = alternate({"burst": partial(bursts.run, plan.events)}, plan.repeats)["burst"]
+    """Return the figures of bursts; `answered` counts the events answered so far."""
+    bursts = _Bursts(made, shop, answered, check)
+    rates = alternate({"burst": partial(bursts.run, plan.events)}, plan.repeats)["burst"]
     return {"events_per_s": rates, "us_per_event": [1e6 / rate for rate in rates]}
 
 
 class _Bursts:
-    """Publishes events at once and counts the recommendations that come out."""
+    """Publishes events at once and sees how fast they are answered."""
 
-    def __init__(self, made: Stand, shop: Shop, answers: Ends, check: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        made: Stand,
+        shop: Shop,
+        answered: Callable[[], int],
+        check: Callable[[], None],
+    ) -> None:
         self._stand = made
         self._shop = shop
-        self._ends = answers
+        self._answered = answered
         self._check = check
         self._turn = 0
 
     def run(self, events: int) -> float:
         self._turn += 1
         records = encoded(self._shop.events(events, self._turn, f"e{self._turn:05d}-"))
-        before, sent = self._answers(), time.monotonic()
+        before, sent = self._answered(), time.monotonic()
         self._stand.publish(Topic.CLICKSTREAM, records)
         begin, begun = self._wait_for(before + round(_FIRST * events))
         end, done = self._wait_for(before + events)
@@ -207,12 +222,9 @@ class _Bursts:
 
     def _wait_for(self, count: int) -> tuple[float, int]:
         deadline = time.monotonic() + _WITHIN_S
-        while (done := self._answers()) < count:
+        while (done := self._answered()) < count:
             self._check()
             if time.monotonic() > deadline:
                 raise BenchError(f"{done:,} of {count:,} answers came in {_WITHIN_S:g} s")
             time.sleep(_STEP_S)
         return time.monotonic(), done
-
-    def _answers(self) -> int:
-        return sum(self._ends.now().values())
