@@ -1,6 +1,7 @@
 """`innerloop bench floor`: what moving the bytes costs, with no work, beside what the worker takes.
 
-All variants go through the same records of the same topic, in turns:
+All variants go through the same bytes, in turns; the loops do so several times over, for they are
+too fast to time once:
 
 - `copy`: consume each record and produce it again;
 - `decode`: the same with the value decoded and an entry of a dict updated on the way;
@@ -24,7 +25,7 @@ from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPa
 from schemas.clickstream import ClickstreamEvent
 from schemas.errors import BenchError
 from schemas.topics import Topic
-from worker.bench.brokers import BrokerName, running_broker
+from worker.bench.brokers import EMBEDDED_BYTES, BrokerName, running_broker
 from worker.bench.hardware import describe
 from worker.bench.progress import Progress
 from worker.bench.repetition import alternate
@@ -36,12 +37,10 @@ from worker.clients import make_producer
 from worker.demo.children import Children
 from worker.metrics import Stage
 
-_CONSUME = 10_000
+_CONSUME = 1000
 _SAMPLE = 2_000
 _WITHIN_S = 600.0
 _CORE = (Stage.ADAPT, Stage.RANK)
-
-Offsets = dict[int, tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -52,8 +51,8 @@ class FloorPlan:
     events: int = 20_000
     """In each repetition."""
     passes: int = 10
-    """How often `copy` and `decode` go through them, as they are too fast to time once; `outputs`
-    does so a tenth as often."""
+    """How often `copy` and `decode` go through them (on the embedded broker, as often as it keeps
+    them); `outputs` does so a tenth as often."""
     repeats: int = 5
     workload: Workload = field(default_factory=Workload)
 
@@ -112,26 +111,37 @@ class _Floor:
         self._progress = progress
         self._published = self._turn = self._in_bytes = 0
         self._outputs: list[tuple[bytes, bytes]] = []
-        self._offsets: Offsets = {}
-        self._copies = f"{made.settings.kafka.topic_prefix}copies"
+        self._records: list[tuple[bytes, bytes]] = []
+        prefix = made.settings.kafka.topic_prefix
+        self._source, self._copies = f"{prefix}records", f"{prefix}copies"
 
     def measure(self) -> dict[str, list[dict[str, float]]]:
         self._run_worker()  # compiles, fills caches, and shows what a worker publishes
         self._outputs = self._published_values()
-        self._stand.create_topic(self._copies)
-        passes = self._plan.passes
+        passes = self._fill_source()
+        many, few = passes * self._plan.events, -(-passes // 10) * self._plan.events
         loops: dict[str, Callable[[], dict[str, float]]] = {
-            "copy": partial(self._run_loop, self._copy, passes),
-            "decode": partial(self._run_loop, self._decode, passes),
-            "outputs": partial(self._run_loop, self._produce_outputs, -(-passes // 10)),
+            "copy": partial(self._run_loop, self._copy, many),
+            "decode": partial(self._run_loop, self._decode, many),
+            "outputs": partial(self._run_loop, self._produce_outputs, few),
         }
         values: dict[str, list[dict[str, float]]] = {"worker": [], **{name: [] for name in loops}}
         for _ in range(self._plan.repeats):
-            # The worker goes first: it brings about the records that the loops go through, too.
             values["worker"].append(self._run_worker())
             for name, found in alternate(loops, 1, warm_up=0).items():
                 values[name] += found
         return values
+
+    def _fill_source(self) -> int:
+        """Publish the worker's records again for the loops; return how many times."""
+        size = sum(len(key) + len(value) for key, value in self._records)
+        passes = self._plan.passes
+        if self._plan.broker == "embedded":
+            passes = max(1, min(passes, EMBEDDED_BYTES // size))
+        for name in (self._source, self._copies):
+            self._stand.create_topic(name)
+        self._stand.publish(self._source, self._records * passes)
+        return passes
 
     def case(self, method: str) -> dict[str, int | str]:
         answers, states = zip(*self._outputs, strict=True)
@@ -147,11 +157,11 @@ class _Floor:
         n = self._plan.events
         self._turn += 1
         events = self._shop.events(n, self._turn, f"f{self._turn:07d}-")
-        records = encoded(events)
+        self._records = records = encoded(events)
         self._in_bytes = _mean([value for _, value in records])
         before, cpu = self._worker.sample(), self._worker.cpu_seconds()
         begin = time.monotonic()
-        self._offsets = self._stand.publish(Topic.CLICKSTREAM, records)
+        self._stand.publish(self._stand.clickstream, records)
         self._published += n
         end, _ = self._progress.wait_for(self._published, [self._worker.child], _WITHIN_S)
         spent = self._worker.sample().since(before)
@@ -193,44 +203,32 @@ class _Floor:
         return values
 
     def _run_loop(
-        self, work: Callable[[Sequence[Message], Producer], None], passes: int
+        self, work: Callable[[Sequence[Message], Producer], None], records: int
     ) -> dict[str, float]:
-        """Take records through a loop several times."""
+        """Take so many records through a loop."""
+        starts = [TopicPartition(self._source, n, 0) for n in range(self._stand.partitions)]
         consumer = self._stand.consumer()
         producer = make_producer(self._stand.settings)
         try:
-            consumer.assign(self._starts())
-            self._next(consumer, 1)  # connected
-            consumed, begin, cpu = 0, time.perf_counter(), time.process_time()
-            left = sum(end - first for first, end in self._offsets.values()) - 1
-            for turn in range(passes):
-                while left:
-                    messages = self._next(consumer, min(left, _CONSUME))
-                    left -= len(messages)
-                    consumed += len(messages)
-                    work(messages, producer)
-                    producer.poll(0)
-                if turn + 1 < passes:
-                    left = self._rewind(consumer)
+            for client in (consumer, producer):
+                client.list_topics(self._source, timeout=30)  # connected
+            begin, cpu, left = time.perf_counter(), time.process_time(), records
+            consumer.assign(starts)
+            while left:
+                messages = self._next(consumer, min(left, _CONSUME))
+                left -= len(messages)
+                work(messages, producer)
+                producer.poll(0)
             if producer.flush(_WITHIN_S):
                 raise BenchError(f"records of {self._copies} were not acknowledged")
             seconds, cpu = time.perf_counter() - begin, time.process_time() - cpu
         finally:
             consumer.close()
         return {
-            "events_per_s": consumed / seconds,
-            "us_per_event": 1e6 * seconds / consumed,
-            "cpu_us_per_event": 1e6 * cpu / consumed,
+            "events_per_s": records / seconds,
+            "us_per_event": 1e6 * seconds / records,
+            "cpu_us_per_event": 1e6 * cpu / records,
         }
-
-    def _starts(self) -> list[TopicPartition]:
-        name = self._stand.clickstream
-        return [TopicPartition(name, n, first) for n, (first, _) in self._offsets.items()]
-
-    def _rewind(self, consumer: Consumer) -> int:
-        for partition in self._starts():
-            consumer.seek(partition)
-        return sum(end - first for first, end in self._offsets.values())
 
     @staticmethod
     def _next(consumer: Consumer, count: int) -> list[Message]:

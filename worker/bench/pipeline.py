@@ -21,7 +21,6 @@ from pathlib import Path
 import numpy as np
 
 from schemas.errors import BenchError, BrokerError
-from schemas.topics import Topic
 from worker.bench.answers import Subscriber, Waiting
 from worker.bench.brokers import EMBEDDED_BYTES, Broker, BrokerName, running_broker
 from worker.bench.hardware import describe
@@ -183,7 +182,7 @@ class Drive:
                 f"{EMBEDDED_BYTES:,} that nobody has read: take fewer with --events"
             )
         before, sent, cpu = self._published, time.monotonic(), self._cpu_seconds()
-        self._stand.publish(Topic.CLICKSTREAM, records)
+        self._stand.publish(self._stand.clickstream, records)
         self._published += events
         first = before + round(_FIRST * events)
         begin, begun = self._wait_for(first)

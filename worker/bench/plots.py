@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _DPI = 150
+_DASHES = ("-", "--", ":", "-.")
+_MOST_BANDS = 8
+"""Lines whose ranges are drawn; of more there are the medians alone."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ def draw(report: Report, folder: Path) -> list[Path]:
 def _draw(results: list[Result], view: _View, report: Report, path: Path) -> Path:
     from matplotlib.figure import Figure  # noqa: PLC0415 - an extra
 
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    figure = Figure(figsize=(9, 4.5), layout="constrained")
     axes = figure.subplots()
     shown = [result for result in results if set(view.figures) & result.figures.keys()]
     if view.over is None:
@@ -84,53 +87,76 @@ def _draw(results: list[Result], view: _View, report: Report, path: Path) -> Pat
 
 
 def _bars(axes: Axes, results: list[Result], view: _View) -> None:
-    bars = [(r.method, name, r.figures[name]) for r in results for name in view.figures
-            if name in r.figures]  # fmt: skip
-    labels = [m if name == view.figures[0] else f"{m}: {name}" for m, name, _ in bars]
-    medians = [spread.median for *_, spread in bars]
-    errors = [
-        [spread.median - spread.min for *_, spread in bars],
-        [spread.max - spread.median for *_, spread in bars],
+    """One line a figure: a dot with its range, for a bar on a logarithmic axis begins nowhere."""
+    shown = [
+        (result.method if name == view.figures[0] else f"{result.method}: {name}", spread)
+        for result in results
+        for name in view.figures
+        if (spread := result.figures.get(name)) is not None
     ]
-    axes.barh([label.replace("_", " ") for label in labels], medians, xerr=errors, color=COLOURS[0])
+    for row, (_, spread) in enumerate(shown):
+        axes.plot([spread.min, spread.max], [row, row], color=COLOURS[0], linewidth=2)
+        axes.plot([spread.median], [row], color=COLOURS[0], marker="o", markersize=8)
+        axes.annotate(
+            f"{spread.median:,.4g}",
+            (spread.median, row),
+            textcoords="offset points",
+            xytext=(0, 8),
+            ha="center",
+        )
+    axes.set_yticks(range(len(shown)), [label.replace("_", " ") for label, _ in shown])
+    axes.set_ylim(len(shown) - 0.5, -0.7)
     axes.set_xlabel(view.label)
     if view.log:
         axes.set_xscale("log")
+    else:
+        axes.set_xlim(left=0)
 
 
 def _lines(axes: Axes, results: list[Result], view: _View, over: str) -> None:
-    for number, (label, points) in enumerate(_series(results, view, over).items()):
+    """One line a series: its colour tells the method or figure, its dashes and marker the case."""
+    series = _series(results, view, over)
+    names = list(dict.fromkeys(name for name, _ in series))
+    cases = list(dict.fromkeys(case for _, case in series))
+    for (name, case), points in series.items():
         points.sort()
-        colour = COLOURS[number % len(COLOURS)]
+        colour, number = COLOURS[names.index(name) % len(COLOURS)], cases.index(case)
         xs, medians, lowest, highest = zip(*points, strict=True)
-        marker = MARKERS[number % len(MARKERS)]
-        axes.plot(xs, medians, label=label, color=colour, marker=marker)
-        axes.fill_between(xs, lowest, highest, color=colour, alpha=0.15)
+        axes.plot(
+            xs,
+            medians,
+            label=f"{name}, {case}" if case else name,
+            color=colour,
+            linestyle=_DASHES[number % len(_DASHES)],
+            marker=MARKERS[number % len(MARKERS)],
+        )
+        if len(series) <= _MOST_BANDS:
+            axes.fill_between(xs, lowest, highest, color=colour, alpha=0.15)
     axes.set_xlabel(over)
     axes.set_ylabel(view.label)
     if view.log:
         axes.set_yscale("log")
     if over != "load":
         axes.set_xscale("log")
-    axes.legend(fontsize=7)
+    axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
 def _series(
     results: list[Result], view: _View, over: str
-) -> dict[str, list[tuple[float, float, float, float]]]:
-    """Return points (x, median, smallest, largest) by line, named by what else differs."""
+) -> dict[tuple[str, str], list[tuple[float, float, float, float]]]:
+    """Return points (x, median, smallest, largest) by method or figure, and by the case."""
     differing = {
         name
         for name in {key for r in results for key in r.case}
         if name not in {over, "offered_per_s"} and len({r.case.get(name) for r in results}) > 1
     }
-    found: dict[str, list[tuple[float, float, float, float]]] = {}
+    found: dict[tuple[str, str], list[tuple[float, float, float, float]]] = {}
     for result in results:
-        case = [f"{n} {result.case[n]}" for n in sorted(differing & result.case.keys())]
+        case = ", ".join(f"{n} {result.case[n]}" for n in sorted(differing & result.case.keys()))
         for name in view.figures:
             if name in result.figures and isinstance(x := result.case.get(over), int | float):
                 spread = result.figures[name]
-                parts = [result.method if len(view.figures) == 1 else name, *case]
-                label = ", ".join(parts).replace("_", " ")
-                found.setdefault(label, []).append((x, spread.median, spread.min, spread.max))
+                line = (result.method if len(view.figures) == 1 else name).replace("_", " ")
+                point = (x, spread.median, spread.min, spread.max)
+                found.setdefault((line, case), []).append(point)
     return found

@@ -82,40 +82,29 @@ class Stand:
         self.clickstream = settings.kafka.topic(Topic.CLICKSTREAM)
         self.partitions = PARTITIONS if broker.name == "embedded" else settings.kafka.partitions
 
-    def publish(self, topic: Topic, records: Records) -> dict[int, tuple[int, int]]:
-        """Publish records and wait until all are acknowledged.
-
-        Returns:
-            Partition → the first of their offsets and the one after the last.
+    def publish(self, name: str, records: Records) -> None:
+        """Publish records to a topic, by its full name, and wait until all are acknowledged.
 
         Raises:
             BenchError: one is not acknowledged.
         """
-        ranges: dict[int, tuple[int, int]] = {}
         failed: list[KafkaError] = []
 
-        def delivered(error: KafkaError | None, message: Message) -> None:
+        def delivered(error: KafkaError | None, _message: Message) -> None:
             if error is not None:
                 failed.append(error)
-                return
-            partition, offset = message.partition(), message.offset()
-            assert partition is not None and offset is not None
-            first, end = ranges.get(partition, (offset, offset))
-            ranges[partition] = (min(first, offset), max(end, offset + 1))
 
-        name = self.settings.kafka.topic(topic)
         for key, value in records:
             produce(self._producer, name, key, value, on_delivery=delivered)
         if self._producer.flush(_FLUSH_WITHIN_S) or failed:
             reason = f": {failed[0].str()}" if failed else ""
             raise BenchError(f"records of {name} were not acknowledged{reason}")
-        return ranges
 
     def publish_catalogue(self, shop: Shop) -> None:
         """Publish all items of a shop."""
         encode = msgspec.json.Encoder().encode
         records = [(item.item_id.encode(), encode(item)) for item in shop.items()]
-        self.publish(Topic.CATALOG, records)
+        self.publish(self.settings.kafka.topic(Topic.CATALOG), records)
 
     def config_file(self) -> Path:
         """Write the settings of this stand for a worker; return where."""

@@ -215,7 +215,7 @@ class _Bursts:
         self._turn += 1
         records = encoded(self._shop.events(events, self._turn, f"e{self._turn:05d}-"))
         before, sent = self._answered(), time.monotonic()
-        self._stand.publish(Topic.CLICKSTREAM, records)
+        self._stand.publish(self._stand.clickstream, records)
         begin, begun = self._wait_for(before + round(_FIRST * events))
         end, done = self._wait_for(before + events)
         return (done - begun) / (end - begin) if done > begun else events / (end - sent)
