@@ -20,7 +20,7 @@ from schemas.errors import BrokerError
 from worker.delivery.errors import TransactionAbortableError, TransactionLostError
 from worker.delivery.membership import Membership
 from worker.delivery.transactional_producer import TransactionalProducer
-from worker.metrics import Rebalance, TransactionEnd, WorkerMetrics
+from worker.metrics import Rebalance, Stage, TransactionEnd, WorkerMetrics
 from worker.stages.publish import OutgoingRecord
 
 _LOG = logging.getLogger(__name__)
@@ -172,7 +172,8 @@ class ExactlyOnce:
         """Commit; on failure abort and return False. What is too large is left out at once."""
         while True:
             try:
-                self._commit()
+                with self._metrics.time(Stage.COMMIT):
+                    self._commit()
             except TransactionAbortableError as error:
                 self._reason = self._failure or str(error)
                 _LOG.warning("a transaction is aborted: %s", self._reason)
