@@ -394,6 +394,12 @@ class MetricsSettings(_Section):
     enabled: bool = Field(True, description="serve the endpoint")
     host: str = Field("127.0.0.1", description="address to bind")
     port: int = Field(9464, ge=0, le=65_535, description="port to bind; 0 takes a free one")
+    stuck_seconds: float = Field(
+        300,
+        gt=0,
+        description="a worker whose loop does not come round for so long is stuck: /health says "
+        "so, and the log where, seconds",
+    )
 
 
 class PrivacySettings(_Section):

@@ -9,12 +9,20 @@ from prometheus_client import start_http_server
 
 from schemas.errors import SettingsError
 from schemas.settings import MetricsSettings
+from worker.health import Health, with_health
 from worker.metrics import OPEN_LABELS, SPECS, WorkerMetrics
 
 
 @contextmanager
-def serve_metrics(metrics: WorkerMetrics, settings: MetricsSettings) -> Iterator[int | None]:
+def serve_metrics(
+    metrics: WorkerMetrics, settings: MetricsSettings, health: Health | None = None
+) -> Iterator[int | None]:
     """Serve the metrics at http://host:port/metrics while the block runs.
+
+    Args:
+        metrics: served.
+        settings: where.
+        health: served beside them, at /health and /ready.
 
     Yields:
         The port, which differs from the setting where that is 0; None if the endpoint is off.
@@ -32,6 +40,10 @@ def serve_metrics(metrics: WorkerMetrics, settings: MetricsSettings) -> Iterator
             f"metrics.host, metrics.port: cannot listen on {settings.host}:{settings.port}: "
             f"{error.strerror or error}; take a free port, or 0 for any, or metrics.enabled = false"
         ) from error
+    if health is not None:
+        app = server.get_app()
+        assert app is not None  # the metrics
+        server.set_app(with_health(app, health))
     try:
         yield server.server_port
     finally:
@@ -46,7 +58,8 @@ def metrics_reference() -> str:
         "# Metrics",
         "",
         "What `innerloop worker` serves at `http://127.0.0.1:9464/metrics`, in Prometheus' format "
-        "(settings `metrics.host`, `metrics.port`, `metrics.enabled`). Written from "
+        "(settings `metrics.host`, `metrics.port`, `metrics.enabled`). Beside it `/health` "
+        "and `/ready` answer 200 or 503 and say why. Written from "
         "`worker/metrics.py`, which defines them; a test compares the two.",
     ]
     for spec in SPECS.values():

@@ -15,6 +15,7 @@ from worker.catalogue_follower import CatalogueFollower
 from worker.clients import make_member, make_reader, transactional_id
 from worker.delivery.errors import TransactionLostError
 from worker.delivery.making import make_delivery
+from worker.health import Health, watched
 from worker.item_sharing.interface import MemorySource
 from worker.item_sharing.sharing import SharedMemory, share
 from worker.kafka_connection import connect
@@ -70,6 +71,7 @@ class WorkerService:
         self._model = model
         self._item_memory = item_memory if settings.worker.item_memory else None
         self._stop = threading.Event()
+        self._health = Health(settings.metrics.stuck_seconds)
         self.serving = threading.Event()
         """Set once the catalogue is read and the group joined."""
         self.metrics_port: int | None = None
@@ -94,7 +96,10 @@ class WorkerService:
         partitions = check_topics(self.settings, shared=self._item_memory is not None)
         transactions = transactional_id(self.settings)
         lost = 0
-        with serve_metrics(self.metrics, self.settings.metrics) as port:
+        with (
+            serve_metrics(self.metrics, self.settings.metrics, self._health) as port,
+            watched(self._health),
+        ):
             self.metrics_port = port
             while not self._stop.is_set():
                 committed = self._committed()
@@ -108,6 +113,7 @@ class WorkerService:
         _LOG.info("stopped; everything read is answered and committed")
 
     def _serve(self, partitions: dict[Topic, int], transactions: str) -> None:
+        self._health.starting()
         session = _Session(
             self.settings,
             self._model,
@@ -122,6 +128,7 @@ class WorkerService:
             self.serving.set()
             while not self._stop.is_set():
                 session.step()
+                self._health.came_round(session.waiting_for)
         finally:
             session.close()
 
@@ -273,6 +280,11 @@ class _Session:
         if self._shared is not None:
             self._shared.start(self._stop)
         self._poller.subscribe()
+
+    @property
+    def waiting_for(self) -> str | None:
+        """What has to come before all assigned partitions are processed; None if nothing."""
+        return "users' states" if self._take_over.pending else None
 
     def step(self) -> None:
         """Process one micro-batch, if there are records; go on with what else is to be done."""
