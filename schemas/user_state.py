@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from collections.abc import Sequence
 
 import msgspec
 
@@ -49,11 +50,11 @@ class RecentEvents(msgspec.Struct, frozen=True, array_like=True):
         n = len(self.items)
         if len(self.types) != n or len(self.keys) != EVENT_KEY_BYTES * n:
             raise ValueError("the columns of `recent` differ in length")
-        if len(self.ages) not in (width * n for width in _AGE_BYTES):
+        if len(self.ages) not in (_AGE_BYTES[0] * n, _AGE_BYTES[1] * n):
             raise ValueError("`ages` of `recent` has a wrong length")
         if max(self.types, default=0) >= len(EVENT_TYPE_INDEX):
             raise ValueError("`types` of `recent` names an unknown event type")
-        if any(not 0 <= place < n for place in self.queries):
+        if self.queries and not all(0 <= place < n for place in self.queries):
             raise ValueError("`queries` of `recent` names a place that it does not have")
 
     def event_keys(self) -> tuple[int, ...]:
@@ -149,9 +150,9 @@ class FirstUserState(msgspec.Struct, frozen=True, kw_only=True):
 
 def recent_events(
     *,
-    keys: list[int],
-    types: list[int],
-    times: list[int],
+    keys: Sequence[int],
+    types: Sequence[int],
+    times: Sequence[int],
     items: list[str | None],
     queries: dict[int, str],
     active: int,
@@ -159,7 +160,7 @@ def recent_events(
     """Return events as they are stored; `times` are milliseconds, none later than `active`."""
     n = len(keys)
     ages = [active - time for time in times]
-    wide = max(ages, default=0) >> 32
+    wide = n and max(ages) >> 32
     return RecentEvents(
         keys=struct.pack(f"<{n}Q", *keys),
         types=bytes(types),

@@ -36,6 +36,14 @@ def settings(kafka_settings) -> Settings:
     return with_kafka(with_worker(kafka_settings), consumer_properties=static)
 
 
+@pytest.fixture(params=["all resident", "few resident"])
+def users_kept(request, tmp_path) -> dict[str, object]:
+    """Settings of the worker that is killed; that of the undisturbed one keeps all users ready."""
+    if request.param == "all resident":
+        return {}
+    return {"resident_users": 50, "state_folder": str(tmp_path / "users")}
+
+
 def publish(settings, produce_all, events) -> None:
     make_topics(settings)
     produce_all(settings, Topic.CATALOG, [(f"i{n}", encode(item(n))) for n in range(40)])
@@ -52,8 +60,9 @@ def outputs(settings, consume_all):
 
 @pytest.mark.slow
 def test_killed_at_every_point_it_ends_as_if_never_killed(
-    settings, make_settings, produce_all, consume_all, start
+    settings, users_kept, make_settings, produce_all, consume_all, start
 ):
+    settings = with_worker(settings, **users_kept)
     events = visits(users=120, length=25, seed=11)
     publish(settings, produce_all, events)
     draw = random.Random(2)

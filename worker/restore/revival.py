@@ -21,7 +21,6 @@ from worker.stages.fold import gap_seconds
 from worker.state.arena import NEVER, ResidentUser, UserArena
 from worker.state.changelog import check_state, decode_rows
 from worker.state.evidence import evidence_row, learns, search_text
-from worker.state.recent import LatestEvents
 from worker.state.users import StoredUser
 
 _LOG = logging.getLogger(__name__)
@@ -82,7 +81,7 @@ class Revival:
         user.events_seen = state.events_seen
         user.last_time = state.last_time
         user.active = state.active
-        user.recent = LatestEvents.from_record(state.recent, state.active, self._catalogue)
+        user.recent.fill(state.recent, state.active, self._catalogue)
         user.recent.trim(self._arena.recent_events)
 
     def _place(self, users: Sequence[tuple[ResidentUser, UserState]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Sequence
 
 from schemas.clickstream import SUPPORT_TYPES, EventType
@@ -20,24 +21,26 @@ _ITEM_EVIDENCE = tuple(
 
 
 class LatestEvents:
-    """The latest events of a user, oldest first."""
+    """The latest events of a user, oldest first.
 
-    __slots__ = ("idle", "items", "keys", "queries", "rows", "times", "types")
+    Arrays and no lists where that is possible: the garbage collector does not visit them, and
+    there are millions.
+    """
+
+    __slots__ = ("items", "keys", "queries", "rows", "times", "types")
 
     def __init__(self) -> None:
-        self.keys: list[int] = []
+        self.keys = array("Q")
         """`schemas.user_state.event_key` of each."""
-        self.types: list[int] = []
+        self.types = bytearray()
         """Place of each type in `EVENT_TYPES`."""
-        self.times: list[int] = []
+        self.times = array("q")
         """Milliseconds since the epoch."""
         self.items: list[str | None] = []
-        self.queries: dict[int, str] = {}
-        """Search queries by event key."""
-        self.rows: list[int] = []
+        self.queries: dict[int, str] | None = None
+        """Search queries by event key; None if there are none."""
+        self.rows = array("i")
         """Catalogue rows of the items that the events are evidence for, else `NO_ITEM`."""
-        self.idle: list[bool] = []
-        """Whether the event is no evidence of anything."""
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -50,7 +53,7 @@ class LatestEvents:
         for key, place, time, item in zip(
             self.keys, self.types, self.times, self.items, strict=True
         ):
-            yield EVENT_TYPES[place], time, item, self.queries.get(key)
+            yield EVENT_TYPES[place], time, item, self._query(key)
 
     def add(
         self, key: int, kind: int, time: int, *, item_id: str | None, query: str | None, row: int
@@ -70,8 +73,8 @@ class LatestEvents:
         self.times.append(time)
         self.items.append(item_id)
         self.rows.append(row)
-        self.idle.append(_is_idle(kind, query))
         if query is not None:
+            self.queries = self.queries or {}
             self.queries[key] = query
 
     def trim(self, most: int) -> None:
@@ -81,10 +84,11 @@ class LatestEvents:
         not push out what the user's state was learned from.
         """
         while len(self.keys) > most:
-            crowded = 2 * sum(self.idle) > most
-            place = self.idle.index(True) if crowded else 0
-            self.queries.pop(self.keys[place], None)
-            for column in (self.keys, self.types, self.times, self.items, self.rows, self.idle):
+            idle = self._idle()
+            place = idle[0] if 2 * len(idle) > most else 0
+            if self.queries:
+                self.queries.pop(self.keys[place], None)
+            for column in (self.keys, self.types, self.times, self.items, self.rows):
                 del column[place]
 
     def known_rows(self) -> list[int]:
@@ -97,9 +101,11 @@ class LatestEvents:
         Args:
             active: the user's latest time, milliseconds since the epoch.
         """
-        queries = self.queries and {
-            place: self.queries[key] for place, key in enumerate(self.keys) if key in self.queries
-        }
+        queries: dict[int, str] = {}
+        if self.queries:
+            queries = {
+                i: self.queries[key] for i, key in enumerate(self.keys) if key in self.queries
+            }
         return recent_events(
             keys=self.keys,
             types=self.types,
@@ -109,27 +115,36 @@ class LatestEvents:
             active=active,
         )
 
-    @classmethod
-    def from_record(cls, stored: RecentEvents, active: int, items: ItemRows) -> LatestEvents:
-        """Return the events of a record, with the rows that their items have now."""
-        events = cls()
-        events.keys = list(stored.event_keys())
-        events.types = list(stored.types)
-        events.times = stored.times(active)
-        events.items = stored.items
-        events.queries = {events.keys[place]: text for place, text in stored.queries.items()}
-        events.rows = [
-            items.row(item_id) if _ITEM_EVIDENCE[kind] else NO_ITEM
-            for kind, item_id in zip(events.types, events.items, strict=True)
+    def fill(self, stored: RecentEvents, active: int, items: ItemRows) -> None:
+        """Take over the events of a record, with the rows that their items have now.
+
+        Args:
+            stored: the events.
+            active: of the state that holds them.
+            items: say which rows.
+        """
+        self.keys = array("Q", stored.event_keys())
+        self.types = bytearray(stored.types)
+        self.times = array("q", stored.times(active))
+        self.items = stored.items
+        self.queries = {self.keys[i]: text for i, text in stored.queries.items()} or None
+        row = items.row
+        self.rows = array(
+            "i",
+            [
+                row(item_id) if _ITEM_EVIDENCE[kind] else NO_ITEM
+                for kind, item_id in zip(stored.types, stored.items, strict=True)
+            ],
+        )
+
+    def _idle(self) -> list[int]:
+        """Return the places of the events that are no evidence of anything, oldest first."""
+        return [
+            place
+            for place, (key, kind) in enumerate(zip(self.keys, self.types, strict=True))
+            if not _ITEM_EVIDENCE[kind]
+            and not (kind == _SEARCH and search_text(EventType.SEARCH, self._query(key)))
         ]
-        events.idle = [not _ITEM_EVIDENCE[kind] for kind in events.types]
-        if stored.queries:
-            for place, query in stored.queries.items():
-                events.idle[place] = _is_idle(events.types[place], query)
-        return events
 
-
-def _is_idle(kind: int, query: str | None) -> bool:
-    if kind == _SEARCH:
-        return search_text(EventType.SEARCH, query) is None
-    return not _ITEM_EVIDENCE[kind]
+    def _query(self, key: int) -> str | None:
+        return self.queries.get(key) if self.queries else None
