@@ -60,7 +60,7 @@ def outputs(settings, consume_all):
 
 @pytest.mark.slow
 def test_killed_at_every_point_it_ends_as_if_never_killed(
-    settings, users_kept, make_settings, produce_all, consume_all, start
+    settings, make_settings, produce_all, consume_all, start, *, users_kept
 ):
     settings = with_worker(settings, **users_kept)
     events = visits(users=120, length=25, seed=11)
