@@ -13,6 +13,7 @@ from worker_parts import Worker, event
 
 from schemas.clickstream import EVENT_TYPE_INDEX, EventType
 from schemas.codec import encode_state
+from schemas.settings import WorkerSettings
 from worker.model.bundle import TEXT_ENCODER, KnownItems, Provenance, write_bundle
 from worker.model.config import ModelConfig
 from worker.model.meta_model import MetaRecommender
@@ -77,8 +78,8 @@ def stream(users: int, length: int, seed: int = 8):
     return events
 
 
-def run(model: ServingModel, events, batch: int) -> Worker:
-    worker = Worker(model=model)
+def run(model: ServingModel, events, batch: int, **settings: int) -> Worker:
+    worker = Worker(model=model, settings=WorkerSettings(top_k=5, recent_events=8, **settings))
     for first in range(0, len(events), batch):
         worker.process(events[first : first + batch], first_offset=first)
     return worker
@@ -133,6 +134,14 @@ def test_a_restored_worker_goes_on_as_if_never_stopped(model):
     expected = [r for r in steady.journal.recommendations() if r.caused_by in found]
     assert len(expected) == len(events) - half
     same_lists([found[r.caused_by] for r in expected], expected)
+
+
+def test_users_who_left_the_arena_come_back_to_the_bit(model):
+    events = stream(users=9, length=8)
+    roomy, tight = run(model, events, 4), run(model, events, 4, resident_users=2)
+    assert tight.sample("innerloop_user_moves_total", move="returned") > 30
+    assert tight.journal.states() == roomy.journal.states()
+    same_lists(tight.journal.recommendations(), roomy.journal.recommendations())
 
 
 def test_a_bundle_that_replaces_another_adapts_its_users_again(model):

@@ -82,7 +82,7 @@ class DiskStore:
         """Return the next users; see `StateStore`."""
         if partition not in self._databases:
             return []
-        with self._transaction() as transaction:
+        with self._transaction(write=False) as transaction:
             cursor = transaction.cursor(self._databases[partition])
             # The smallest key that comes after the last one of the time before.
             if not cursor.set_range(self._scanned.pop(partition, b"") + b"\0"):
@@ -107,7 +107,7 @@ class DiskStore:
         """Return how many users of a partition there are."""
         if partition not in self._databases:
             return 0
-        with self._transaction() as transaction:
+        with self._transaction(write=False) as transaction:
             return int(transaction.stat(self._databases[partition])["entries"])
 
     @property
@@ -127,9 +127,9 @@ class DiskStore:
         return self._databases[partition]
 
     @contextmanager
-    def _transaction(self) -> Iterator[lmdb.Transaction]:
+    def _transaction(self, *, write: bool = True) -> Iterator[lmdb.Transaction]:
         try:
-            with self._environment.begin(write=True) as transaction:
+            with self._environment.begin(write=write) as transaction:
                 yield transaction
         except lmdb.Error as error:
             raise StateStoreError(f"the users in {self._path}: {error}") from error
