@@ -1,5 +1,8 @@
 """The parts that benchmarks share."""
 
+import os
+import time
+
 import msgspec
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ from schemas.errors import BenchError
 from schemas.settings import Settings, load_settings
 from worker.bench.hardware import describe
 from worker.bench.made_up_bundle import write_made_up_bundle
+from worker.bench.processor_time import cpu_seconds
 from worker.bench.repetition import alternate
 from worker.bench.report import Run, Spread, read_json, write_json
 from worker.bench.settings_file import toml_text
@@ -41,6 +45,14 @@ def test_a_stopwatch_counts_the_seconds_of_one_call():
     assert len(calls) == 3  # to warm up, to see how long it takes, to measure
     watch.seconds(work)
     assert len(calls) == 4
+
+
+def test_processor_time_counts_work_and_not_waiting():
+    before, counted = cpu_seconds(os.getpid()), time.process_time()
+    while time.process_time() - counted < 0.2:
+        sum(range(10_000))
+    assert cpu_seconds(os.getpid()) - before == pytest.approx(0.2, abs=0.1)
+    assert cpu_seconds(2**22 + 1) == 0.0  # beyond what the kernel gives out
 
 
 def test_a_report_survives_its_file(tmp_path):

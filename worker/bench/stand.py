@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -20,6 +19,7 @@ from schemas.errors import BenchError
 from schemas.settings import Settings
 from schemas.topics import Topic
 from worker.bench.brokers import Broker
+from worker.bench.processor_time import cpu_seconds
 from worker.bench.settings_file import toml_text
 from worker.bench.shop import Shop
 from worker.bench.worker_sample import BenchSample, sample
@@ -49,13 +49,8 @@ class Worker:
     metrics_port: int
 
     def cpu_seconds(self) -> float:
-        """Return the processor time that it has used, all threads; 0 where that is not told."""
-        try:
-            text = Path(f"/proc/{self.child.pid}/stat").read_text(encoding="utf-8")
-        except OSError:
-            return 0.0
-        user, system = text.rsplit(")", 1)[1].split()[11:13]
-        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+        """Return the processor time that it has used; see `processor_time`."""
+        return cpu_seconds(self.child.pid)
 
     def sample(self) -> BenchSample:
         """Return its metrics now.

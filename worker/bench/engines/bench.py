@@ -23,6 +23,8 @@ from worker.bench.brokers import Broker, running_broker
 from worker.bench.engines.environment import environment
 from worker.bench.engines.job import Order
 from worker.bench.hardware import describe
+from worker.bench.pipeline import Burst
+from worker.bench.processor_time import cpu_seconds
 from worker.bench.progress import Progress
 from worker.bench.repetition import alternate
 from worker.bench.report import Report, Run, Value
@@ -127,7 +129,8 @@ def _worker(plan: EnginesPlan, made: Stand, shop: Shop, folder: Path) -> dict[st
         made.publish_catalogue(shop)
         (worker,) = made.start_workers(children)
         with Progress(made) as progress:
-            return _rates(plan, made, shop, progress.committed, worker.child.check)
+            pid, check = worker.child.pid, worker.child.check
+            return _rates(plan, _Bursts(made, shop, progress.committed, check, pid))
 
 
 def _add(
@@ -156,7 +159,8 @@ def _add(
 
     try:
         with Ends(made, Topic.RECOMMENDATIONS) as ends:
-            rates = _rates(plan, made, shop, lambda: sum(ends.now().values()), check)
+            bursts = _Bursts(made, shop, lambda: sum(ends.now().values()), check, process.pid)
+            rates = _rates(plan, bursts)
         run.add(engine.name, {}, rates)
     finally:
         process.kill()
@@ -182,21 +186,26 @@ def _order(made: Stand, bundle: Path) -> Order:
     )
 
 
-def _rates(
-    plan: EnginesPlan,
-    made: Stand,
-    shop: Shop,
-    answered: Callable[[], int],
-    check: Callable[[], None],
-) -> dict[str, list[float]]:
-    """Return the figures of bursts; `answered` counts the events answered so far."""
-    bursts = _Bursts(made, shop, answered, check)
-    rates = alternate({"burst": partial(bursts.run, plan.events)}, plan.repeats)["burst"]
-    return {"events_per_s": rates, "us_per_event": [1e6 / rate for rate in rates]}
+def _rates(plan: EnginesPlan, bursts: _Bursts) -> dict[str, list[float]]:
+    found = alternate({"burst": partial(bursts.run, plan.events)}, plan.repeats)["burst"]
+    rates, cpu_us = [burst.events_per_s for burst in found], [b.cpu_us_per_event for b in found]
+    return {
+        "events_per_s": rates,
+        "us_per_event": [1e6 / rate for rate in rates],
+        "cpu_us_per_event": cpu_us,
+    }
 
 
 class _Bursts:
-    """Publishes events at once and sees how fast they are answered."""
+    """Publishes events at once and sees how fast they are answered.
+
+    Args:
+        made: of the topics.
+        shop: draws the events.
+        answered: counts the events answered so far.
+        check: raises if the process has ended.
+        pid: of the process.
+    """
 
     def __init__(
         self,
@@ -204,21 +213,25 @@ class _Bursts:
         shop: Shop,
         answered: Callable[[], int],
         check: Callable[[], None],
+        pid: int,
     ) -> None:
         self._stand = made
         self._shop = shop
         self._answered = answered
         self._check = check
+        self._pid = pid
         self._turn = 0
 
-    def run(self, events: int) -> float:
+    def run(self, events: int) -> Burst:
         self._turn += 1
         records = encoded(self._shop.events(events, self._turn, f"e{self._turn:05d}-"))
-        before, sent = self._answered(), time.monotonic()
+        before, sent, cpu = self._answered(), time.monotonic(), cpu_seconds(self._pid)
         self._stand.publish(self._stand.clickstream, records)
         begin, begun = self._wait_for(before + round(_FIRST * events))
         end, done = self._wait_for(before + events)
-        return (done - begun) / (end - begin) if done > begun else events / (end - sent)
+        cpu_us = 1e6 * (cpu_seconds(self._pid) - cpu) / events
+        rate = (done - begun) / (end - begin) if done > begun else events / (end - sent)
+        return Burst(rate, cpu_us)
 
     def _wait_for(self, count: int) -> tuple[float, int]:
         deadline = time.monotonic() + _WITHIN_S
