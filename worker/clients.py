@@ -11,7 +11,7 @@ from confluent_kafka import Consumer, KafkaException, Producer
 
 from schemas.settings import Settings
 from schemas.topics import Topic
-from worker.delivery.transactional_producer import TransactionalProducer
+from worker.delivery.transactional_producer import COORDINATOR_TIMEOUT_S, TransactionalProducer
 from worker.kafka_connection import property_error
 from worker.topic_reader import PartitionReader
 
@@ -124,7 +124,8 @@ def make_transactional_producer(settings: Settings, name: str) -> TransactionalP
         "transactional.id": name,
         "transaction.timeout.ms": timeout_ms,
     }
-    return TransactionalProducer(_client(Producer, config), name)
+    answer_s = min(COORDINATOR_TIMEOUT_S, timeout_ms / 1000.0)
+    return TransactionalProducer(_client(Producer, config), name, answer_s)
 
 
 def _client(kind: Callable[..., _ClientT], config: dict[str, Any]) -> _ClientT:

@@ -1,5 +1,6 @@
 """Which calls make up a transaction, and what becomes of one that fails."""
 
+import threading
 from dataclasses import dataclass, field
 
 import pytest
@@ -235,6 +236,26 @@ def test_errors_are_sorted_by_what_can_be_done():
     with pytest.raises(FencedError, match=r"at an end: it failed.*transaction_timeout_ms"):
         doomed.commit([], b"")
     assert doomed.done_for
+
+
+class Silent(Failing):
+    """A producer whose coordinator never answers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.over = threading.Event()
+
+    def send_offsets_to_transaction(self, offsets, metadata) -> None:
+        self.over.wait(60)
+
+
+def test_a_coordinator_that_never_answers_loses_the_transaction():
+    silent = Silent()
+    producer = TransactionalProducer(silent, "t", coordinator_s=0.05)
+    with pytest.raises(TransactionLostError, match=r"for 0\.05 s"):
+        producer.commit([], b"")
+    assert producer.done_for
+    silent.over.set()
 
 
 @pytest.mark.parametrize(

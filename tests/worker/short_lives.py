@@ -83,8 +83,8 @@ def live(settings_json: str, fate: Fate | None, log: Path) -> None:
     if fate is not None:
         begin = TransactionalProducer.__init__
 
-        def doom(self, producer, name) -> None:
-            begin(self, Doomed(producer, fate), name)
+        def doom(self, producer, *arguments) -> None:
+            begin(self, Doomed(producer, fate), *arguments)
 
         TransactionalProducer.__init__ = doom
     settings = Settings.model_validate_json(settings_json)

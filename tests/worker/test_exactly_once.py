@@ -182,3 +182,32 @@ def test_the_embedded_broker_is_refused(embedded_settings):
     settings = with_worker(embedded_settings, **EXACTLY_ONCE)
     with pytest.raises(SettingsError, match=r"worker\.delivery is exactly_once, and the embedded"):
         WorkerService(settings, FakeModel()).run()
+
+
+@pytest.mark.slow
+def test_brokers_that_die_and_come_back_change_nothing(
+    private_kafka_broker, make_settings, produce_all, consume_all, lives
+):
+    """The worker goes on, or ends by itself and is started again, as its supervisor would do."""
+    settings = with_protocol(make_settings(private_kafka_broker.bootstrap_servers), "classic")
+    settings = with_worker(settings, instance_id="only", transaction_ms=0)
+    stream = Stream(settings, make_settings, produce_all, consume_all)
+    draw = random.Random(4)
+    worker = lives.start(settings)
+    for piece in range(3):
+        events = visits(users=USERS, length=5 * (piece + 1), seed=2)[-EVENTS_A_LIFE:]
+        stream.publish(events, draw)
+        wait_until(lambda: len(stream.answers()) > len(stream.events) - 250, "some progress")
+        private_kafka_broker.kill()
+        private_kafka_broker.restart()
+    deadline = time.monotonic() + 2 * PATIENCE_S
+    while not is_drained(settings):
+        assert time.monotonic() < deadline, lives.log(worker)
+        if not worker.is_alive():
+            assert worker.exitcode == 2, lives.log(worker)
+            worker = lives.start(settings)
+        time.sleep(0.2)
+    worker.terminate()
+    worker.join(PATIENCE_S)
+    assert worker.exitcode == 0, lives.log(worker)
+    stream.assert_exactly_once()

@@ -9,16 +9,18 @@ than `transaction.timeout.ms`).
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Sequence
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from schemas.errors import BrokerError
-from worker.delivery.errors import FencedError, TransactionAbortableError
+from worker.delivery.errors import FencedError, TransactionAbortableError, TransactionLostError
 
 _LOG = logging.getLogger(__name__)
 
+COORDINATOR_TIMEOUT_S = 30.0
 _INIT_TIMEOUT_S = 10.0
 _PATIENCE_S = 60.0
 _RETRY_S = 0.1
@@ -33,13 +35,17 @@ class TransactionalProducer:
     Args:
         producer: with a transactional.id, used by nobody else.
         name: the transactional.id, for messages.
+        coordinator_s: how long the group's coordinator may take to answer, seconds.
     """
 
-    def __init__(self, producer: Producer, name: str) -> None:
+    def __init__(
+        self, producer: Producer, name: str, coordinator_s: float = COORDINATOR_TIMEOUT_S
+    ) -> None:
         self.producer = producer
         self.name = name
+        self._coordinator_s = coordinator_s
         self.done_for = False
-        """Whether a fatal error has ended it."""
+        """Whether it has ended, by a fatal error or a call that does not return."""
 
     def start(self) -> None:
         """Fence earlier producers of this name and have their open transactions aborted.
@@ -66,12 +72,15 @@ class TransactionalProducer:
 
         Raises:
             TransactionAbortableError: a record was not taken, or the group is another one by now.
+            TransactionLostError: the group's coordinator does not answer.
             FencedError: never again.
             BrokerError: the coordinator cannot be reached, or refuses.
         """
         self._call(
             "send offsets to",
-            lambda: self.producer.send_offsets_to_transaction(list(offsets), group_metadata),
+            lambda: self._bounded(
+                lambda: self.producer.send_offsets_to_transaction(list(offsets), group_metadata)
+            ),
         )
         self._call("commit", self.producer.commit_transaction)
 
@@ -112,6 +121,28 @@ class TransactionalProducer:
                 "worker.transaction_timeout_ms, be it for a pause of this process. What was not "
                 "committed is invisible; a restart processes it again"
             )
+
+    def _bounded(self, function: Callable[[], None]) -> None:
+        """Call a function that may not return (librdkafka's issue 5456), in a thread of its own."""
+        errors: list[Exception] = []
+
+        def call() -> None:
+            try:
+                function()
+            except KafkaException as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=call, name="send offsets", daemon=True)
+        thread.start()
+        thread.join(self._coordinator_s)
+        if thread.is_alive():
+            self.done_for = True  # the call goes on; another producer of this name ends it
+            raise TransactionLostError(
+                f"offsets could not be sent to a transaction of {self.name} for "
+                f"{self._coordinator_s:g} s"
+            )
+        for error in errors:
+            raise error
 
     def _call(self, what: str, function: Callable[[], object]) -> None:
         deadline = time.monotonic() + _PATIENCE_S
