@@ -309,11 +309,13 @@ class _Session:
 
     def close(self) -> None:
         """Leave the group and close the clients."""
-        self._delivery.close()
-        self._consumer.close()
-        for reader in self._readers:
-            reader.close()
-        self._users.close()
+        try:
+            self._delivery.close()
+            self._consumer.close()
+            for reader in self._readers:
+                reader.close()
+        finally:
+            self._users.close()  # its folder is wanted by who comes next
 
     def _assignment_changed(self, partitions: list[int], how: Rebalance) -> None:
         self._metrics.rebalanced_partitions.labels(how.value).inc(len(partitions))
