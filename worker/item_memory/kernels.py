@@ -40,7 +40,8 @@ TRENDING, DENSE = FEATURES.index("is_trending"), FEATURES.index("is_dense")
 CONTEXT = ("recent", "last_followers_total", "last_count", "mass")
 """What is said of each user."""
 
-_SHARE_SCALE, _WEIGHT_SCALE = F32(500.0), F32(100.0)
+_LOG_SCALE = tuple(F32(scale) for scale in (500, 100, 500, 100, 500, 500, 0, 1, 0, 0, 0, 0, 0))
+"""A feature x becomes log(1 + scale·x); with 0 it stays what it is."""
 
 
 class Neighbours(NamedTuple):
@@ -113,7 +114,34 @@ class Events(NamedTuple):
     wanted: NDArray[np.bool_]
 
 
-@njit(cache=True)
+@njit(inline="always")
+def log1p(x: float) -> np.float32:
+    """Return log(1 + x) of a float32 x ≥ 0, to 2 units in the last place.
+
+    Without branches, so that a loop over it runs as vector instructions. The polynomial is that of
+    `logf` in the Cephes library (Moshier); what rounding 1 + x loses is put back to first order.
+    """
+    y = F32(F32(1.0) + x)
+    bits = F32(y).view(np.int32)
+    exponent = np.int32((bits - np.int32(0x3F3504F3)) >> np.int32(23))
+    f = np.int32(bits - (exponent << np.int32(23))).view(np.float32) - F32(1.0)
+    lost = (x - (y - F32(1.0))) / y
+    p = F32(7.0376836292e-2)
+    p = p * f + F32(-1.1514610310e-1)
+    p = p * f + F32(1.1676998740e-1)
+    p = p * f + F32(-1.2420140846e-1)
+    p = p * f + F32(1.4249322787e-1)
+    p = p * f + F32(-1.6668057665e-1)
+    p = p * f + F32(2.0000714765e-1)
+    p = p * f + F32(-2.4999993993e-1)
+    p = p * f + F32(3.3333331174e-1)
+    z = f * f
+    e = F32(exponent)
+    small = p * f * z + e * F32(-2.12194440e-4) - F32(0.5) * z + lost
+    return F32(f + small + e * F32(0.693359375))
+
+
+@njit(cache=True, error_model="numpy")
 def fade(value: float, since: int, now: int, rate: float) -> float:
     """Return a value last changed at `since`, as of `now`; a value of the future does not grow."""
     if rate == 0.0 or now <= since:
@@ -122,7 +150,7 @@ def fade(value: float, since: int, now: int, rate: float) -> float:
     return faded
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def add_faded(target: Faded, row: int, x: float, now: int, rate: float) -> None:
     """Add x, as of `now`, to a row's number."""
     before = target.times[row]
@@ -133,7 +161,7 @@ def add_faded(target: Faded, row: int, x: float, now: int, rate: float) -> None:
         target.values[row] += F32(fade(x, now, before, rate))
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def strengthen(side: Neighbours, row: int, item: int, x: float, now: int, rate: float) -> None:
     """Add x to the weight of a neighbour; a full row gives up its weakest one for a new one."""
     size = side.size[row]
@@ -160,7 +188,7 @@ def strengthen(side: Neighbours, row: int, item: int, x: float, now: int, rate: 
     side.times[row, slot] = now
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def learn_one(memory: Arrays, rates: Rates, item: int, before: NDArray[np.int32], now: int) -> None:
     """Learn that `item` was acted on after the items `before`, newest first; −1 ends them."""
     for distance in range(len(before)):
@@ -175,7 +203,7 @@ def learn_one(memory: Arrays, rates: Rates, item: int, before: NDArray[np.int32]
     add_faded(memory.trend, item, 1.0, now, rates.trend)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def learn_many(
     memory: Arrays,
     rates: Rates,
@@ -188,97 +216,113 @@ def learn_many(
         learn_one(memory, rates, items[i], before[i], times[i])
 
 
-@njit(cache=True)
-def _place(out: Out, slot: NDArray[np.int64], row: int, n: int) -> tuple[int, int]:
+@njit(cache=True, error_model="numpy")
+def _place(
+    rows: NDArray[np.int32], features: NDArray[np.float32], recency: NDArray[np.int32],
+    link: NDArray[np.int32], slot: NDArray[np.int32], row: int, n: int,
+) -> tuple[int, int]:  # fmt: skip
     """Return the candidate of a row, a new one if it is none yet, and the number of candidates."""
     p = slot[row]
-    if p >= 0:
-        return p, n
-    slot[row] = n
-    out.rows[n] = row
-    out.features[n] = F32(0.0)
-    out.recency[n] = -1
-    out.link[n] = -1
-    return n, n + 1
+    if p < 0:
+        p = n
+        slot[row] = n
+        rows[n] = row
+        for c in range(len(FEATURES)):
+            features[n, c] = F32(0.0)
+        recency[n] = -1
+        link[n] = -1
+        n += 1
+    return p, n
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def read(number: Faded, row: int, now: int, rate: float) -> float:
     """Return a row's number as of `now`."""
     value: float = fade(number.values[row], number.times[row], now, rate)
     return value
 
 
-@njit(cache=True)
+# In the loops over neighbours and candidates arrays go by themselves and elements by their indices:
+# to pass on a tuple of arrays, or a row of one, counts references, which took most of the time.
+
+
+@njit(cache=True, error_model="numpy")
 def _followers(
     side: Neighbours, source: int, k: int, factor: float, total: float, rate: float, now: int,
-    out: Out, slot: NDArray[np.int64], n: int,
+    out: Out, slot: NDArray[np.int32], n: int,
 ) -> tuple[int, float]:  # fmt: skip
     """Add the followers of the recent item at position k; return the end and their shares."""
-    mass = 0.0
+    items, weights, times = side.items, side.weights, side.times
+    rows, features, recency, link = out.rows, out.features, out.recency, out.link
+    mass, per_total = 0.0, 1.0 / total
     for s in range(side.size[source]):
-        p, n = _place(out, slot, side.items[source, s], n)
-        seen = side.times[source, s]
-        weight = fade(side.weights[source, s], seen, now, rate)
-        features = out.features[p]
-        features[0] += F32(factor * weight / total)
-        features[1] += F32(factor * weight)
+        p, n = _place(rows, features, recency, link, slot, items[source, s], n)
+        seen = times[source, s]
+        weight = fade(weights[source, s], seen, now, rate)
+        share = weight * per_total
+        features[p, 0] += F32(factor * share)
+        features[p, 1] += F32(factor * weight)
         if k == 0:
-            features[4] = F32(weight / total)
-        features[6] += F32(1.0)
+            features[p, 4] = F32(share)
+        features[p, 6] += F32(1.0)
         age = F32(max(0, now - seen))
-        if out.link[p] < 0:
-            out.link[p] = k
-            features[7] = age
+        if link[p] < 0:
+            link[p] = k
+            features[p, 7] = age
         else:
-            features[7] = min(features[7], age)
-        mass += factor * weight / total
-    return n, mass
+            features[p, 7] = min(features[p, 7], age)
+        mass += share
+    return n, factor * mass
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _predecessors(
     side: Neighbours, source: int, k: int, factor: float, total: float, rate: float, now: int,
-    out: Out, slot: NDArray[np.int64], n: int,
+    out: Out, slot: NDArray[np.int32], n: int,
 ) -> int:  # fmt: skip
     """Add the predecessors of the recent item at position k; return the end."""
+    items, weights, times = side.items, side.weights, side.times
+    rows, features, recency, link = out.rows, out.features, out.recency, out.link
+    per_total = 1.0 / total
     for s in range(side.size[source]):
-        p, n = _place(out, slot, side.items[source, s], n)
-        weight = fade(side.weights[source, s], side.times[source, s], now, rate)
-        features = out.features[p]
-        features[2] += F32(factor * weight / total)
-        features[3] += F32(factor * weight)
+        p, n = _place(rows, features, recency, link, slot, items[source, s], n)
+        weight = fade(weights[source, s], times[source, s], now, rate)
+        share = weight * per_total
+        features[p, 2] += F32(factor * share)
+        features[p, 3] += F32(factor * weight)
         if k == 0:
-            features[5] = F32(weight / total)
+            features[p, 5] = F32(share)
     return n
 
 
-@njit(cache=True)
-def _named(rows: NDArray[np.int32], column: int, out: Out, slot: NDArray[np.int64], n: int) -> int:
+@njit(cache=True, error_model="numpy")
+def _named(named: NDArray[np.int32], column: int, out: Out, slot: NDArray[np.int32], n: int) -> int:
     """Add the rows of a list that −1 ends, and mark them in a column; return the end."""
-    for row in rows:
+    rows, features, recency, link = out.rows, out.features, out.recency, out.link
+    for row in named:
         if row < 0:
             break
-        p, n = _place(out, slot, row, n)
-        out.features[p, column] = F32(1.0)
+        p, n = _place(rows, features, recency, link, slot, row, n)
+        features[p, column] = F32(1.0)
     return n
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def collect_one(
     memory: Arrays, rates: Rates, recent: NDArray[np.int32], trending: NDArray[np.int32],
-    dense: NDArray[np.int32], now: int, out: Out, slot: NDArray[np.int64], start: int, event: int,
+    dense: NDArray[np.int32], now: int, out: Out, slot: NDArray[np.int32], start: int, event: int,
 ) -> int:  # fmt: skip
     """Write the candidates of one user from position `start` on; return the position after them."""
     n, known, factor, mass, rate = start, 0, 1.0, 0.0, rates.pair
+    rows, features, recency, link = out.rows, out.features, out.recency, out.link
     for k in range(len(recent)):
         source = recent[k]
         if source < 0:
             break
         known += 1
-        p, n = _place(out, slot, source, n)
-        if out.recency[p] < 0:
-            out.recency[p] = k
+        p, n = _place(rows, features, recency, link, slot, source, n)
+        if recency[p] < 0:
+            recency[p] = k
         total = 1.0 + read(memory.followers_total, source, now, rate)
         n, share = _followers(memory.followers, source, k, factor, total, rate, now, out, slot, n)
         mass += share
@@ -288,8 +332,8 @@ def collect_one(
     n = _named(trending, TRENDING, out, slot, n)
     n = _named(dense, DENSE, out, slot, n)
     for p in range(start, n):
-        _finish(memory, rates, out, p, now)
-        slot[out.rows[p]] = -1
+        slot[rows[p]] = -1
+    _finish(memory, rates, out, start, n, now)
     context = out.context[event]
     context[0] = np.log1p(F32(known))
     if known > 0:
@@ -299,25 +343,48 @@ def collect_one(
     return n
 
 
-@njit(cache=True)
-def _finish(memory: Arrays, rates: Rates, out: Out, p: int, now: int) -> None:
-    """Bring a candidate's numbers onto a log scale and add what is said of the item itself."""
-    f = out.features[p]
-    row = out.rows[p]
-    for c in (0, 2, 4, 5):
-        f[c] = np.log1p(_SHARE_SCALE * f[c])
-    for c in (1, 3):
-        f[c] = np.log1p(_WEIGHT_SCALE * f[c])
-    f[7] = np.log1p(f[7])
-    f[8] = np.log1p(read(memory.visits, row, now, rates.pair))
-    f[9] = np.log1p(read(memory.trend, row, now, rates.trend))
-    f[10] = np.log1p(read(memory.followers_total, row, now, rates.pair))
+@njit(cache=True, error_model="numpy")
+def _finish(memory: Arrays, rates: Rates, out: Out, start: int, stop: int, now: int) -> None:
+    """Bring candidates' numbers onto a log scale and add what is said of the items themselves."""
+    features, column = out.features, np.empty(stop - start, np.float32)
+    for c in range(len(_LOG_SCALE)):
+        scale = _LOG_SCALE[c]
+        if scale > 0.0:
+            for i in range(stop - start):
+                column[i] = features[start + i, c]
+            for i in range(stop - start):
+                column[i] = log1p(scale * column[i])
+            for i in range(stop - start):
+                features[start + i, c] = column[i]
+    _read_logs(memory.visits, out, start, stop, now, rates.pair, column, 8)
+    _read_logs(memory.trend, out, start, stop, now, rates.trend, column, 9)
+    _read_logs(memory.followers_total, out, start, stop, now, rates.pair, column, 10)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
+def _read_logs(
+    number: Faded, out: Out, start: int, stop: int, now: int, rate: float,
+    column: NDArray[np.float32], feature: int,
+) -> None:  # fmt: skip
+    """Write log(1 + number) of candidates as a feature."""
+    rows, values, times, features = out.rows, number.values, number.times, out.features
+    if rate == 0.0:
+        for p in range(start, stop):
+            column[p - start] = values[rows[p]]
+    else:
+        for p in range(start, stop):
+            row = rows[p]
+            column[p - start] = fade(values[row], times[row], now, rate)
+    for i in range(stop - start):
+        column[i] = log1p(column[i])
+    for p in range(start, stop):
+        features[p, feature] = column[p - start]
+
+
+@njit(cache=True, error_model="numpy")
 def learn_and_collect(
     memory: Arrays, rates: Rates, events: Events, trending: NDArray[np.int32],
-    dense: NDArray[np.int32], clock: int, collect_first: bool, out: Out, slot: NDArray[np.int64],
+    dense: NDArray[np.int32], clock: int, collect_first: bool, out: Out, slot: NDArray[np.int32],
 ) -> int:  # fmt: skip
     """Learn events in order and write candidates where wanted; return the latest time learned."""
     n = 0

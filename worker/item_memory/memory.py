@@ -102,7 +102,7 @@ class ItemMemory:
             position_decay=config.position_decay,
         )
         self._arrays = _empty(rows, config.neighbours)
-        self._slot = np.full(rows, -1, np.int64)
+        self._slot = np.full(rows, -1, np.int32)
         self._trending = np.full(max(1, config.trending), -1, np.int32)
         self._since_refresh = 0
         self._clock = 0
@@ -130,7 +130,7 @@ class ItemMemory:
             return
         more = max(rows, 2 * self.rows) - self.rows
         self._arrays = _grown(self._arrays, _empty(more, self.config.neighbours))
-        self._slot = np.full(self.rows + more, -1, np.int64)
+        self._slot = np.full(self.rows + more, -1, np.int32)
 
     def learn(
         self,
@@ -251,10 +251,10 @@ class ItemMemory:
         end = out.pointers[-1]
         return Candidates(
             out.pointers,
-            out.rows[:end].copy(),
-            out.features[:end].copy(),
-            out.recency[:end].copy(),
-            out.link[:end].copy(),
+            out.rows[:end],
+            out.features[:end],
+            out.recency[:end],
+            out.link[:end],
             out.context,
         )
 
