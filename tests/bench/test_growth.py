@@ -21,11 +21,15 @@ def test_over_users_and_catalogue(tmp_path):
             assert each > 0 and each * rate == pytest.approx(1e6)
 
 
-def test_over_workers(tmp_path):
-    report = bench(tmp_path, "growth", "--over", "workers", "--broker", "embedded")
-    for workers in (1, 2):
-        found = report.one("workers", workers=workers)
-        assert found.case["partitions"] == 4 and found.figures["events_per_s"].min > 0
+def test_over_partitions_and_workers(tmp_path, kafka_broker, monkeypatch):
+    monkeypatch.setenv("KAFKA_BOOTSTRAP", kafka_broker.bootstrap_servers)
+    over = ["--over", "partitions", "--over", "workers"]
+    report = bench(tmp_path, "growth", *over, "--partitions", "2", "--workers", "2")
+    for result in (report.one("partitions", partitions=2), report.one("workers", workers=2)):
+        assert result.figures["events_per_s"].min > 0
+        assert result.figures["worker_cpu_us_per_event"].min > 0
+    assert report.one("partitions").case["workers"] == 1
+    assert report.one("workers").case["partitions"] == report.settings["partitions"] == 3
 
 
 def test_an_unknown_axis_is_refused(tmp_path):
