@@ -1,0 +1,236 @@
+"""The mix as the worker computes it: compiled, candidate by candidate, on the CPU.
+
+What `worker.model.mixer.Mixer` computes, and in the same float32, but the candidates' vectors are
+read once where they lie, and nothing is written but the scores.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numba import njit
+from numpy.typing import NDArray
+from torch import Tensor
+
+from worker.item_memory.memory import Candidates
+from worker.model.mixer import Mixer
+from worker.ranking_index.simd import LANES, add_product, inner_product, prefetch
+
+F32 = np.float32
+
+_LEAST_ODDS = F32(-50.0)
+_SMALLEST = 1e-12
+_AHEAD = 4
+"""Candidates whose vectors are on their way while one is scored."""
+_ROOT_HALF = F32(0.7071067811865476)
+_ODD = tuple(
+    F32(c)
+    for c in (
+        -2.72614225801306e-10, 2.77068142495902e-08, -2.10102402082508e-06, -5.69250639462346e-05,
+        -7.34990630326855e-04, -2.95459980854025e-03, -1.60960333262415e-02,
+    )
+)  # fmt: skip
+_EVEN = tuple(
+    F32(c)
+    for c in (
+        -1.45660718464996e-05, -2.13374055278905e-04, -1.68282697438203e-03, -7.37332916720468e-03,
+        -1.42647390514189e-02,
+    )
+)  # fmt: skip
+
+
+class MixerArrays(NamedTuple):
+    """A mixer's weights; the hidden width H is filled up with zeros to a multiple of `LANES`."""
+
+    number_mean: NDArray[np.float32]
+    number_scale: NDArray[np.float32]
+    context_mean: NDArray[np.float32]
+    context_scale: NDArray[np.float32]
+    of_numbers: NDArray[np.float32]
+    """(F + 2, H)."""
+    bias: NDArray[np.float32]
+    """(H,)."""
+    of_context: NDArray[np.float32]
+    """(C, H)."""
+    of_recency: NDArray[np.float32]
+    """(R + 1, H)."""
+    of_link: NDArray[np.float32]
+    """(R + 1, H)."""
+    output: NDArray[np.float32]
+    """(H,)."""
+    output_bias: float
+    share_weight: float
+
+
+class Inputs(NamedTuple):
+    """What n users are ranked by; see `mixed_scores`."""
+
+    queries: NDArray[np.float32]
+    """(n, dim)."""
+    vectors: NDArray[np.float32]
+    """Of items, (items, dim)."""
+    norms: NDArray[np.float32]
+    """Their lengths, (items,); −∞ where a vector is not finite."""
+    findable: NDArray[np.bool_]
+    """Which may be recommended, (items,)."""
+    near_scores: NDArray[np.float32]
+    """The strongest inner products, (n, D), −∞ fills up: their log-sum-exp is the reference."""
+    latest: NDArray[np.int64]
+    """Row of each user's latest item, −1 without one, (n,)."""
+
+
+class Found(NamedTuple):
+    """The arrays of `Candidates`."""
+
+    pointers: NDArray[np.int64]
+    rows: NDArray[np.int32]
+    features: NDArray[np.float32]
+    recency: NDArray[np.int32]
+    link: NDArray[np.int32]
+    context: NDArray[np.float32]
+
+
+def mixer_arrays(mixer: Mixer) -> MixerArrays:
+    """Return a mixer's weights, as they are now."""
+    hidden = mixer.output.in_features
+    more = -hidden % LANES
+
+    def padded(weight: Tensor) -> NDArray[np.float32]:
+        # The last axis is the hidden one.
+        wider = torch.nn.functional.pad(weight.detach().float().cpu(), (0, more))
+        return np.ascontiguousarray(wider.numpy())
+
+    def plain(values: Tensor) -> NDArray[np.float32]:
+        array: NDArray[np.float32] = values.detach().float().cpu().numpy().copy()
+        return array
+
+    return MixerArrays(
+        plain(mixer.number_mean),
+        plain(mixer.number_scale),
+        plain(mixer.context_mean),
+        plain(mixer.context_scale),
+        padded(mixer.of_numbers.weight.T),
+        padded(mixer.of_numbers.bias),
+        padded(mixer.of_context.weight.T),
+        padded(mixer.of_recency.weight),
+        padded(mixer.of_link.weight),
+        padded(mixer.output.weight[0]),
+        float(mixer.output.bias),
+        float(mixer.share_weight),
+    )
+
+
+def found_arrays(candidates: Candidates) -> Found:
+    """Return the arrays of candidates for compiled code."""
+    return Found(
+        candidates.pointers,
+        candidates.rows,
+        candidates.features,
+        candidates.recency,
+        candidates.link,
+        candidates.context,
+    )
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def mixed_scores(
+    weights: MixerArrays, inputs: Inputs, found: Found, start: int, stop: int,
+    scores: NDArray[np.float32],
+) -> None:  # fmt: skip
+    """Write the mixed scores, (P,), of the candidates of users start, …, stop − 1.
+
+    −∞ for items that may not be recommended, or that there are no vectors of.
+    """
+    # Arrays by themselves, and addresses: a row of one, or a tuple passed on, counts references.
+    pointers, rows, features = found.pointers, found.rows, found.features
+    positions, links = found.recency, found.link
+    of_recency, of_link, output = weights.of_recency, weights.of_link, weights.output
+    mean, scale = weights.number_mean, weights.number_scale
+    norms, findable, latest = inputs.norms, inputs.findable, inputs.latest
+    of_numbers, dim = weights.of_numbers.ctypes.data, inputs.vectors.shape[1]
+    queries, vectors = inputs.queries.ctypes.data, inputs.vectors.ctypes.data
+    bias, share_weight = F32(weights.output_bias), F32(weights.share_weight)
+    numbers, known = np.empty(len(mean), F32), len(mean) - 2
+    hidden = np.empty(len(output), F32)
+    numbers_at, hidden_at = numbers.ctypes.data, hidden.ctypes.data
+    for q in range(start, stop):
+        query = queries + 4 * dim * q
+        reference = _log_sum_exp(inputs.near_scores[q])
+        of_user = _of_context(weights, found.context[q])
+        last, last_norm = vectors + 4 * dim * max(0, latest[q]), F32(0.0)
+        if 0 <= latest[q] < len(norms):
+            last_norm = norms[latest[q]]
+        for p in range(pointers[q], pointers[q + 1]):
+            row = rows[p]
+            # Vectors lie anywhere in memory: ask for them before they are needed.
+            prefetch(vectors + 4 * dim * rows[min(p + _AHEAD, len(rows) - 1)], 4 * dim)
+            scores[p] = -np.inf
+            if row >= len(norms) or not findable[row]:
+                continue
+            vector = vectors + 4 * dim * row
+            dense = inner_product(query, vector, dim)
+            for c in range(known):
+                numbers[c] = (features[p, c] - mean[c]) / scale[c]
+            odds = max(F32(dense - reference), _LEAST_ODDS)
+            numbers[known] = (odds - mean[known]) / scale[known]
+            # Both lengths: −∞ stands for a vector that is not finite, 0 for none.
+            similarity, lengths = F32(0.0), norms[row] * last_norm
+            if lengths > 0.0 and lengths * lengths > _SMALLEST:
+                similarity = F32(inner_product(vector, last, dim) / lengths)
+            numbers[known + 1] = (similarity - mean[known + 1]) / scale[known + 1]
+            position, link = positions[p] + 1, links[p] + 1
+            for h in range(len(hidden)):
+                hidden[h] = of_user[h] + of_recency[position, h] + of_link[link, h]
+            add_product(numbers_at, len(numbers), of_numbers, hidden_at, len(hidden))
+            learned = _output(hidden, output) + bias
+            scores[p] = dense + (share_weight * features[p, 0] + learned)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _log_sum_exp(scores: NDArray[np.float32]) -> np.float32:
+    largest, total = scores[0], 0.0
+    if not np.isfinite(largest):
+        return F32(largest)
+    for score in scores:
+        total += np.exp(float(score) - float(largest))
+    return F32(largest + np.log(total))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _of_context(weights: MixerArrays, context: NDArray[np.float32]) -> NDArray[np.float32]:
+    hidden = weights.bias.copy()
+    for c in range(len(context)):
+        x = (context[c] - weights.context_mean[c]) / weights.context_scale[c]
+        for h in range(len(hidden)):
+            hidden[h] += x * weights.of_context[c, h]
+    return hidden
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
+def _output(hidden: NDArray[np.float32], weights: NDArray[np.float32]) -> np.float32:
+    """Return the sum of weights times GELU(hidden), GELU(x) = x·(1 + erf(x/√2))/2.
+
+    erf is the rational approximation of the Eigen library, x·P(x²)/Q(x²) within ±4: its error is
+    some units in the last place.
+    """
+    total = F32(0.0)
+    for h in range(len(hidden)):
+        x = min(max(hidden[h] * _ROOT_HALF, F32(-4.0)), F32(4.0))
+        square = x * x
+        top = _ODD[0]
+        top = top * square + _ODD[1]
+        top = top * square + _ODD[2]
+        top = top * square + _ODD[3]
+        top = top * square + _ODD[4]
+        top = top * square + _ODD[5]
+        top = top * square + _ODD[6]
+        bottom = _EVEN[0]
+        bottom = bottom * square + _EVEN[1]
+        bottom = bottom * square + _EVEN[2]
+        bottom = bottom * square + _EVEN[3]
+        bottom = bottom * square + _EVEN[4]
+        erf = x * top / bottom
+        total += weights[h] * (F32(0.5) * hidden[h] * (F32(1.0) + erf))
+    return total
