@@ -6,12 +6,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from schemas.catalog import CatalogItem, item_text
 from worker.metrics import CatalogueChange
 from worker.model.interface import AdaptationModel
+from worker.ranking_index.index import ItemIndex
 from worker.rows import NO_ITEM
 
 _NO_TEXT_YET = "\x00"
@@ -47,6 +49,9 @@ class Catalogue:
         self._vectors = torch.zeros(capacity, model.dim, device=model.device)
         self._available = torch.zeros(capacity, dtype=torch.bool, device=model.device)
         self._available_count = 0
+        # Elsewhere, scoring every item is faster.
+        on_cpu = model.device.type == "cpu"
+        self._index = ItemIndex(model.dim, capacity) if on_cpu else None
         self.item_ids: list[str] = []
         """Item id by row."""
         self.revision = 0
@@ -72,6 +77,11 @@ class Catalogue:
         if self._available_count == len(self.item_ids):
             return None
         return ~self._available[: len(self.item_ids)]
+
+    @property
+    def index(self) -> ItemIndex | None:
+        """The index of the vectors of the items that may be recommended; None off the CPU."""
+        return self._index
 
     @property
     def removed_rows(self) -> Iterable[int]:
@@ -162,6 +172,8 @@ class Catalogue:
             self._texts[row] = text
         vectors = self._model.item_vectors(list(texts), list(texts.values()))
         self._vectors[torch.tensor(rows, device=vectors.device)] = vectors
+        if self._index is not None:
+            self._index.set_vectors(np.array(rows), vectors.numpy())
 
     def _set_available(self, available: dict[str, bool]) -> None:
         if not available:
@@ -174,8 +186,12 @@ class Catalogue:
             list(available.values()), device=device
         )
         self._available_count = int(self._available.sum())
+        if self._index is not None:
+            self._index.set_available(np.array(rows), np.array(list(available.values())))
 
     def _grow(self, rows: int) -> None:
+        if self._index is not None:
+            self._index.reserve(rows)
         capacity = len(self._available)
         if rows <= capacity:
             return

@@ -77,6 +77,10 @@ class Pipeline:
             model, catalogue, arena, metrics, settings.top_k, memory=self._memory
         )
 
+    def warm_up(self) -> None:
+        """Compile what ranking is made of; to be called once the catalogue is read."""
+        self._prequential.rank_without_events()
+
     def process(self, events: EventColumns) -> Answers:
         """Apply the events in order and return an answer to each that was applied."""
         metrics, catalogue, model = self._metrics, self._catalogue, self._model

@@ -62,7 +62,7 @@ class LivePrequential:
         knows, are those before the batch.
         """
         if (batch.events_seen == 1).any():
-            self._rank_without_events()
+            self.rank_without_events()
         if batch.unpublished:
             slots = np.array(list(batch.unpublished), np.int64)
             queries = self._model.queries(self._arena.gather(self._arena.to_device(slots)))
@@ -91,7 +91,8 @@ class LivePrequential:
         lists[batch.events_seen == 1] = self._start_list
         return lists
 
-    def _rank_without_events(self) -> None:
+    def rank_without_events(self) -> None:
+        """Rank for a user without events, unless that list is still right."""
         memory = self._memory()
         revision = (self._catalogue.revision, 0 if memory is None else memory.memory.revision)
         if self._start_revision != revision:

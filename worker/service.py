@@ -230,6 +230,15 @@ class _Session:
             wait_s=worker.batch_wait_ms / 1000.0,
             changed=self._assignment_changed,
         )
+        self._pipeline = Pipeline(
+            model,
+            catalogue,
+            self._arena,
+            metrics,
+            worker,
+            item_learning=item_learning,
+            users=self._users,
+        )
         self._processor = BatchProcessor(
             decoder=Decoder(
                 codec,
@@ -237,15 +246,7 @@ class _Session:
                 max_future_ms=worker.max_future_seconds * 1000,
                 now_ms=wall_clock_ms,
             ),
-            pipeline=Pipeline(
-                model,
-                catalogue,
-                self._arena,
-                metrics,
-                worker,
-                item_learning=item_learning,
-                users=self._users,
-            ),
+            pipeline=self._pipeline,
             writer=RecommendationWriter(
                 codec=codec,
                 topic=kafka.topic(Topic.RECOMMENDATIONS),
@@ -279,6 +280,7 @@ class _Session:
         _LOG.info("the catalogue has %d items", len(self._items))
         if self._shared is not None:
             self._shared.start(self._stop)
+        self._pipeline.warm_up()
         self._poller.subscribe()
 
     @property

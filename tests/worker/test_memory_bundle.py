@@ -19,7 +19,7 @@ from schemas.catalog import item_text
 from schemas.clickstream import EVENT_TYPE_INDEX, ClickstreamEvent, EventType
 from schemas.errors import SettingsError
 from schemas.settings import WorkerSettings
-from worker.catalogue import ItemChange
+from worker.catalogue import Catalogue, ItemChange
 from worker.data import EventLog, ItemTable
 from worker.evaluation.adapted import AdaptedRecommender
 from worker.evaluation.top_lists import TopLists
@@ -264,9 +264,17 @@ def test_ranking_without_transitions_teaches_the_memory_nothing(model):
 @pytest.mark.parametrize("batch", [1, 1000])
 def test_chunks_of_a_ranking_change_neither_lists_nor_what_is_learned(model, monkeypatch, batch):
     whole = run(model, clicks(), batch)
-    monkeypatch.setattr("worker.stages.rank._CHUNK_ELEMENTS", 3 * 200)
+    monkeypatch.setattr("worker.stages.rank_by_index._AT_ONCE", 3)
     chunked = run(model, clicks(), batch)
     same_lists(whole.journal.recommendations(), chunked.journal.recommendations())
+
+
+@pytest.mark.parametrize("batch", [1, 7])
+def test_the_index_ranks_as_scoring_every_item_does(model, monkeypatch, batch):
+    by_index = run(model, clicks(users=6), batch)
+    monkeypatch.setattr(Catalogue, "index", None)
+    by_matrix = run(model, clicks(users=6), batch)
+    same_lists(by_index.journal.recommendations(), by_matrix.journal.recommendations())
 
 
 def test_a_bundle_without_a_memory_opens_none(text_encoder_folder, tmp_path):

@@ -6,9 +6,10 @@ import torch
 from fake_model import FakeModel
 from worker_parts import item
 
-import worker.stages.rank as rank_module
+import worker.stages.rank_by_matrix as matrix_module
 from worker.catalogue import Catalogue, ItemChange
-from worker.stages.rank import rank, top_items
+from worker.stages.rank import rank
+from worker.topk import top_items
 
 
 def reference(scores: np.ndarray, unavailable: np.ndarray, k: int):
@@ -44,8 +45,9 @@ def test_chunks_do_not_change_the_lists(catalogue, monkeypatch):
     model = FakeModel()
     queries = torch.randn(33, 8, generator=torch.Generator().manual_seed(1))
     recent = np.random.default_rng(1).integers(-1, 40, (33, 4))
+    monkeypatch.setattr(Catalogue, "index", None)
     whole = rank(queries, recent, catalogue, model, 6)
-    monkeypatch.setattr(rank_module, "_CHUNK_ELEMENTS", 5 * 40)
+    monkeypatch.setattr(matrix_module, "_CHUNK_ELEMENTS", 5 * 40)
     chunked = rank(queries, recent, catalogue, model, 6)
     np.testing.assert_array_equal(whole.rows, chunked.rows)
     np.testing.assert_array_equal(whole.reasons, chunked.reasons)
@@ -66,3 +68,46 @@ def test_the_model_shifts_the_scores_of_recent_items(catalogue):
 def test_no_queries_give_no_lists(catalogue):
     ranked = rank(torch.zeros(0, 8), np.empty((0, 4), np.int64), catalogue, FakeModel(), 6)
     assert ranked.rows.shape == ranked.scores.shape == (0, 6)
+
+
+@pytest.mark.parametrize("k", [1, 6, 40, 60])
+@pytest.mark.parametrize("gone", [0, 13, 39, 40])
+def test_the_index_ranks_as_scoring_every_item_does(catalogue, monkeypatch, k, gone):
+    model, draw = FakeModel(), np.random.default_rng(k + gone)
+    some = draw.permutation(40)[:gone]
+    catalogue.apply(
+        [ItemChange(f"i{n}", item(n, title=f"kind {n % 7}", available=False)) for n in some]
+    )
+    queries = torch.randn(33, 8, generator=torch.Generator().manual_seed(k))
+    recent = draw.integers(-1, 40, (33, 5))
+    by_index = rank(queries, recent, catalogue, model, k)
+    monkeypatch.setattr(Catalogue, "index", None)
+    by_matrix = rank(queries, recent, catalogue, model, k)
+    np.testing.assert_array_equal(by_index.rows, by_matrix.rows)
+    np.testing.assert_array_equal(by_index.reasons, by_matrix.reasons)
+    np.testing.assert_allclose(by_index.scores, by_matrix.scores, atol=1e-6)
+
+
+def test_a_list_does_not_depend_on_the_other_queries(catalogue):
+    queries = torch.randn(20, 8, generator=torch.Generator().manual_seed(3))
+    recent = np.random.default_rng(3).integers(-1, 40, (20, 4))
+    whole = rank(queries, recent, catalogue, FakeModel(), 9)
+    for i in range(20):
+        alone = rank(queries[i : i + 1], recent[i : i + 1], catalogue, FakeModel(), 9)
+        np.testing.assert_array_equal(alone.rows[0], whole.rows[i])
+        np.testing.assert_array_equal(alone.scores[0], whole.scores[i])
+        np.testing.assert_array_equal(alone.reasons[0], whole.reasons[i])
+
+
+def test_what_changes_in_the_catalogue_changes_the_next_list(catalogue):
+    model = FakeModel()
+    nothing = np.full((1, 1), -1)
+    catalogue.apply([ItemChange("i99", item(99, title="something else"))])
+    query = catalogue.vectors[40:41].clone()
+    assert rank(query, nothing, catalogue, model, 3).rows[0, 0] == 40
+    catalogue.apply([ItemChange("i99", item(99, title="another thing"))])
+    score = float(query[0] @ catalogue.vectors[40])
+    ranked = rank(query, nothing, catalogue, model, 41)
+    assert ranked.scores[0][ranked.rows[0] == 40] == pytest.approx(score, abs=1e-6)
+    catalogue.apply([ItemChange("i99", None)])
+    assert 40 not in rank(query, nothing, catalogue, model, 41).rows

@@ -13,6 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from worker.model.mixer_kernel import MixerArrays
 from worker.model.mixing import Scored
 
 
@@ -90,6 +91,10 @@ class AdaptationModel(Protocol):
 
     def mix(self, scored: Scored) -> Tensor:
         """Return scores with the item memory mixed in, (n, items); see `worker.model.mixing`."""
+
+    @property
+    def mixer_arrays(self) -> MixerArrays:
+        """The weights that `mix` uses, for `worker.model.mixer_kernel`."""
 
     def queries(self, users: UserArrays) -> Tensor:
         """Return the queries of users, (n, dim): an item's score is its inner product with one."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from worker.item_memory.memory import Candidates, ItemMemory, Occurrences
 from worker.model.mixer import Mixer, Pairs, pairs_of
 from worker.rows import NO_ITEM
-from worker.topk import topk
+from worker.topk import top_items
 
 EVENTS_AT_ONCE = 2048
 _SCORES_AT_ONCE = 1 << 27
@@ -66,10 +66,8 @@ def score(
         unavailable: true for items not to be recommended, (items,); None for none.
     """
     scores = queries @ vectors.T
-    if unavailable is not None:
-        scores.masked_fill_(unavailable, -torch.inf)
-    best, rows = topk(scores, min(memory.config.dense, scores.shape[1]))
-    rows = rows.masked_fill(best == -torch.inf, NO_ITEM)
+    # Which of equal items is a candidate must not depend on the batch.
+    best, rows = top_items(scores, unavailable, min(memory.config.dense, scores.shape[1]))
     dense = np.full((len(events.items), rows.shape[1]), NO_ITEM, np.int32)
     dense[events.wanted] = rows.cpu().numpy()
     found = memory.learn_and_collect(events, dense, collect_first=collect_first)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,8 @@ from worker.model.bundle import Bundle
 from worker.model.fast_weights import FastWeights, Support
 from worker.model.interface import UserArrays
 from worker.model.meta_model import MetaRecommender
+from worker.model.mixer import Mixer
+from worker.model.mixer_kernel import MixerArrays, mixer_arrays
 from worker.model.mixing import Scored, mix
 
 ANCHORS = "anchors"
@@ -201,10 +204,18 @@ class ServingModel:
     @torch.inference_mode()
     def mix(self, scored: Scored) -> Tensor:
         """Return the scores with the item memory mixed in, (n, items); changes them in place."""
-        mixer = self._model.mixer
-        if mixer is None:
+        return mix(scored, self._mixer)
+
+    @cached_property
+    def mixer_arrays(self) -> MixerArrays:
+        """The weights that `mix` uses, for `worker.model.mixer_kernel`."""
+        return mixer_arrays(self._mixer)
+
+    @property
+    def _mixer(self) -> Mixer:
+        if self._model.mixer is None:
             raise BundleError(f"{self.bundle.folder}: its model was trained without an item memory")
-        return mix(scored, mixer)
+        return self._model.mixer
 
     @torch.inference_mode()
     def shift_repeats(self, scores: Tensor, recent: Tensor) -> None:

@@ -1,0 +1,137 @@
+"""Ranking by the catalogue's index, on a CPU: only what may be listed is ever scored in float32.
+
+Some items have scores of their own: with an item memory its candidates, without one the recent
+items. All others go by their inner products, and of those it is enough to know the best few.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from worker.model.interface import AdaptationModel
+from worker.model.mixer_kernel import Found, Inputs, MixerArrays, found_arrays, mixed_scores
+from worker.ranking_index.index import ItemIndex, Nearest
+from worker.ranking_index.lists import merge, most_similar, own_products
+from worker.ranking_index.shares import in_shares
+from worker.rows import NO_ITEM
+from worker.stages.ranking_task import Lists, Mixing, RankingTask
+
+_AT_ONCE = 256
+"""Users whose candidates are in memory at once."""
+
+
+def rank_by_index(task: RankingTask) -> Lists:
+    """Return rows, scores and reasons; see `worker.stages.rank.rank`."""
+    index = task.catalogue.index
+    assert index is not None, "the catalogue has no index: it is not on a CPU"
+    ranking = _Ranking(task, index)
+    if task.mixing is None:
+        ranking.shifted(task.model)
+    else:
+        ranking.mixed(task.model, task.mixing)
+    return ranking.rows, ranking.scores, ranking.reasons()
+
+
+class _Ranking:
+    """The ranking of one batch; `rows` and `scores` are the result, (n, k)."""
+
+    def __init__(self, task: RankingTask, index: ItemIndex) -> None:
+        shape = (len(task.queries), task.k)
+        self._index = index
+        self._queries: NDArray[np.float32] = np.ascontiguousarray(task.queries.numpy())
+        self._vectors: NDArray[np.float32] = task.catalogue.vectors.numpy()
+        self._findable = index.findable
+        self._recent = task.recent_rows
+        self._threads = torch.get_num_threads()
+        self.rows: NDArray[np.int64] = np.full(shape, NO_ITEM, np.int64)
+        self.scores: NDArray[np.float32] = np.full(shape, -np.inf, np.float32)
+
+    def shifted(self, model: AdaptationModel) -> None:
+        """Rank by inner products, those of recent items shifted."""
+        n, width = self._recent.shape
+        first = _first_places(self._recent)
+        own = np.where(first == np.arange(width), self._recent, NO_ITEM)
+        values = np.empty((n, width), np.float32)
+        own_products(self._queries, self._vectors, self._findable, own, values)
+        if width:
+            # The model shifts columns: here they are the places of the recent items, not all items.
+            model.shift_repeats(torch.from_numpy(values), torch.from_numpy(first))
+        near = self._search(slice(None), self.rows.shape[1] + width)
+        pointers = width * np.arange(n + 1)
+        self._merge(near, 0, pointers, own.astype(np.int32).ravel(), values.ravel())
+
+    def mixed(self, model: AdaptationModel, mixing: Mixing) -> None:
+        """Rank with an item memory mixed in, taking it through the events."""
+        n, dense = len(self._queries), mixing.memory.config.dense
+        # All of the first are candidates. Those after them are for lists with items that are none.
+        near = self._search(slice(None), dense + self.rows.shape[1])
+        named = near.rows[:, :dense].astype(np.int32)
+        for start in range(0, n, _AT_ONCE):
+            part = slice(start, min(n, start + _AT_ONCE))
+            events = mixing.events.part(part)
+            found = mixing.memory.learn_and_collect(events, named[part])
+            inputs = Inputs(
+                self._queries[part],
+                self._vectors,
+                self._index.norms,
+                self._findable,
+                np.ascontiguousarray(near.scores[part, :dense]),
+                events.recent[:, 0].astype(np.int64),
+            )
+            values = self._mix(model.mixer_arrays, inputs, found_arrays(found))
+            of_part = Nearest(near.rows[part], near.scores[part])
+            self._merge(of_part, start, found.pointers, found.rows, values)
+
+    def _mix(self, weights: MixerArrays, inputs: Inputs, found: Found) -> NDArray[np.float32]:
+        scores = np.empty(len(found.rows), np.float32)
+
+        def mix(start: int, stop: int) -> None:
+            mixed_scores(weights, inputs, found, start, stop, scores)
+
+        in_shares(mix, len(inputs.queries), self._threads)
+        return scores
+
+    def reasons(self) -> NDArray[np.int64]:
+        """Return for each item listed the most similar of the user's recent items, (n, k)."""
+        closest = np.empty_like(self.rows)
+
+        def find(start: int, stop: int) -> None:
+            part = slice(start, stop)
+            most_similar(self.rows[part], self._recent[part], self._vectors, closest[part])
+
+        in_shares(find, len(self.rows), self._threads)
+        return closest
+
+    def _search(self, part: slice | NDArray[np.int64], k: int) -> Nearest:
+        return self._index.search(self._queries[part], self._vectors, k, threads=self._threads)
+
+    def _merge(
+        self,
+        near: Nearest,
+        start: int,
+        pointers: NDArray[np.int64],
+        rows: NDArray[np.int32],
+        values: NDArray[np.float32],
+    ) -> None:
+        """Make the lists of queries from `start` on, deeper where what was found is not enough."""
+        n, k = len(near.rows), self.rows.shape[1]
+        part = slice(start, start + n)
+        best, scores = self.rows[part], self.scores[part]
+        deeper, items = np.zeros(n, np.bool_), len(self._findable)
+        own = pointers, rows, values, items
+        merge(np.arange(n), near.rows, near.scores, *own, best, scores, deeper)
+        again = np.flatnonzero(deeper)
+        if again.size:
+            best[again], scores[again] = NO_ITEM, -np.inf
+            most = int(np.diff(pointers)[again].max())
+            near = self._search(start + again, k + most)
+            merge(again, near.rows, near.scores, *own, best, scores, deeper)
+
+
+def _first_places(recent: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return for each place of (n, r) the first place of the same row; −1 where there is none."""
+    same = recent[:, :, None] == recent[:, None, :]
+    first: NDArray[np.int64] = np.where(recent == NO_ITEM, NO_ITEM, same.argmax(axis=2))
+    return first
