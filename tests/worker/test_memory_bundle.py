@@ -249,7 +249,7 @@ def test_ranking_without_transitions_teaches_the_memory_nothing(model):
     assert revision >= len(clicks()) // REFRESH
     slots = torch.tensor([user.slot for user in worker.arena])
     queries = model.queries(worker.arena.gather(slots))
-    recent = pad_rows([user.recent_rows() for user in worker.arena], 8)
+    recent = pad_rows([user.recent.known_rows() for user in worker.arena], 8)
     lists = [
         rank(queries, recent, worker.catalogue, model, 5, memory=MemoryStep(memory)).rows
         for _ in range(2)
