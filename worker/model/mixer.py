@@ -135,7 +135,8 @@ class Mixer(nn.Module):
         """Return what is added to each candidate's inner product, (P,)."""
         numbers = (pairs.numbers - self.number_mean) / self.number_scale
         context = self.of_context((pairs.context - self.context_mean) / self.context_scale)
-        hidden = self.of_numbers(numbers) + context[pairs.users]
+        # `embedding` and not indexing: its gradient adds up in a fixed order, whatever the threads.
+        hidden = self.of_numbers(numbers) + nn.functional.embedding(pairs.users, context)
         hidden = hidden + self.of_recency(pairs.recency) + self.of_link(pairs.link)
         learned: Tensor = self.output(nn.functional.gelu(hidden)).squeeze(1)
         return self.share_weight * pairs.numbers[:, 0] + learned

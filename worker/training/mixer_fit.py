@@ -85,9 +85,9 @@ def cross_entropy(mixer: Mixer, cases: MixerCases) -> Tensor:
         return torch.zeros_like(normaliser).index_add_(0, pairs.users, odds)
 
     rest = (1.0 - share(pairs.dense)).clamp(min=_MIN_REST)
-    target = torch.where(
-        cases.target_pair >= 0, mixed[cases.target_pair.clamp(min=0)], cases.target_dense
-    )
+    # `index_select` and not indexing: its gradient adds up in a fixed order, whatever the threads.
+    candidate = mixed.index_select(0, cases.target_pair.clamp(min=0))
+    target = torch.where(cases.target_pair >= 0, candidate, cases.target_dense)
     return (normaliser + torch.log(rest + share(mixed)) - target).mean()
 
 
