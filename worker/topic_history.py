@@ -22,6 +22,7 @@ from schemas.topics import Topic
 from worker.catalogue import ItemChange
 from worker.catalogue_follower import item_change
 from worker.data import EventLog, ItemTable
+from worker.event_arrays import by_first_appearance
 from worker.kafka_connection import connect
 from worker.model.bundle import OffsetRange, TopicRange
 from worker.stages.decode import Decoder, EventColumns, position
@@ -187,7 +188,7 @@ class _EventRecords:
         self.left_out["duplicates"] = len(self._users) - len(order)
         times = np.asarray(self._times)
         order = order[np.argsort(times[order], kind="stable")]
-        users, present = _by_first_appearance(np.asarray(self._users)[order])
+        users, present = by_first_appearance(np.asarray(self._users)[order])
         names = list(self._user_codes)
         return EventLog(
             users=users,
@@ -225,14 +226,3 @@ def _first_of_equals(keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
     first = np.ones(len(keys), np.bool_)
     first[order[1:][again]] = False
     return first
-
-
-def _by_first_appearance(
-    codes: NDArray[np.int32],
-) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Number codes anew, in the order in which they first appear: (n,) → (n,), (old by new,)."""
-    present, first, where = np.unique(codes, return_index=True, return_inverse=True)
-    by_appearance = np.argsort(first)
-    new = np.empty(len(present), np.int32)
-    new[by_appearance] = np.arange(len(present), dtype=np.int32)
-    return new[where], present[by_appearance]
