@@ -9,8 +9,8 @@ import pytest
 from schemas.errors import DataError
 from worker.cli.app import app
 from worker.data import load_events, load_items
+from worker.events_file import write_events
 from worker.split import split_at
-from worker.training_period import write_events
 
 USERS = 40
 

@@ -102,19 +102,19 @@ class WorkerService:
         ):
             self.metrics_port = port
             while not self._stop.is_set():
-                committed = self._committed()
+                self._health.starting()
+                session = self._session(partitions, transactions)
                 try:
-                    self._serve(partitions, transactions)
+                    self._serve(session)
                 except TransactionLostError as error:
-                    lost = lost + 1 if self._committed() == committed else 1
+                    lost = 1 if session.committed else lost + 1
                     if lost > _LOST_IN_A_ROW:
                         raise
                     _LOG.warning("%s; beginning anew with what is committed", error)
         _LOG.info("stopped; everything read is answered and committed")
 
-    def _serve(self, partitions: dict[Topic, int], transactions: str) -> None:
-        self._health.starting()
-        session = _Session(
+    def _session(self, partitions: dict[Topic, int], transactions: str) -> _Session:
+        return _Session(
             self.settings,
             self._model,
             self.metrics,
@@ -123,6 +123,8 @@ class WorkerService:
             item_memory=self._item_memory,
             transactions=transactions,
         )
+
+    def _serve(self, session: _Session) -> None:
         try:
             session.start()
             self.serving.set()
@@ -131,10 +133,6 @@ class WorkerService:
                 self._health.came_round(session.waiting_for)
         finally:
             session.close()
-
-    def _committed(self) -> float:
-        name, labels = "innerloop_transactions_total", {"end": "committed"}
-        return self.metrics.registry.get_sample_value(name, labels) or 0.0
 
 
 def check_topics(settings: Settings, *, shared: bool = False) -> dict[Topic, int]:
@@ -188,6 +186,8 @@ class _Session:
         item_memory: MemorySource | None,
         transactions: str,
     ) -> None:
+        self.committed = False
+        """Whether any transaction was committed."""
         self._settings = settings
         self._metrics = metrics
         self._stop = stop
@@ -270,7 +270,7 @@ class _Session:
             ),
             visible_when_published=worker.delivery == "at_least_once",
         )
-        self._delivery.on_commit(self._processor.visible)
+        self._delivery.on_commit(self._visible)
         metrics.model_info.labels(model.version, model.device.type, worker.variant).set(1)
 
     def start(self) -> None:
@@ -318,6 +318,10 @@ class _Session:
                 reader.close()
         finally:
             self._users.close()  # its folder is wanted by who comes next
+
+    def _visible(self) -> None:
+        self.committed = True
+        self._processor.visible()
 
     def _assignment_changed(self, partitions: list[int], how: Rebalance) -> None:
         self._metrics.rebalanced_partitions.labels(how.value).inc(len(partitions))

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from schemas.clickstream import EVENT_TYPE_INDEX, EventType
+from schemas.errors import DataError
 from schemas.settings import TrainingSettings
 from worker.model.config import ModelConfig
 from worker.model.meta_model import MetaRecommender
@@ -102,3 +103,10 @@ def test_each_further_task_adds_its_weight_times_its_cross_entropy(drawn: Drawn)
     parts = of(category_weight=0.5) + of(type_weight=2) + of(purchase_weight=1)
     torch.testing.assert_close(of(category_weight=0.5, type_weight=2, purchase_weight=1), parts)
     assert not FurtherTasks.wanted(TrainingSettings())
+
+
+def test_categories_cannot_be_predicted_where_there_are_none() -> None:
+    none = category_codes(["", ""], 2)
+    with pytest.raises(DataError, match="category_weight"):
+        FurtherTasks(TrainingSettings(dim=DIM, category_weight=1), none)
+    FurtherTasks(TrainingSettings(dim=DIM, type_weight=1), none)

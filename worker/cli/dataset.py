@@ -72,8 +72,8 @@ def training_period(
     and the new users of the whole file stay unseen.
     """
     from worker.data import load_events, load_items
+    from worker.events_file import write_events
     from worker.split import split_at
-    from worker.training_period import write_events
 
     table = load_items(items)
     train = split_at(load_events(events, table), cut).train

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from schemas.clickstream import EVENT_TYPE_INDEX, EventType
+from schemas.errors import DataError
 from schemas.settings import TrainingSettings
 from worker.training.sequences import StreamBatch
 
@@ -45,12 +46,20 @@ class FurtherTasks(nn.Module):
     Args:
         settings: the weight of each task; 0 leaves it out.
         categories: code of each item's category, (items,).
+
+    Raises:
+        DataError: categories are to be predicted, and no item has one.
     """
 
     categories: Tensor
 
     def __init__(self, settings: TrainingSettings, categories: NDArray[np.int64]) -> None:
         super().__init__()
+        if settings.category_weight and (categories == NO_CATEGORY).all():
+            raise DataError(
+                "training.category_weight is set, but no item has a category: give the items a"
+                " column categories or category_code, or set it to 0"
+            )
         self._weights = (settings.type_weight, settings.category_weight, settings.purchase_weight)
         self.type_head = nn.Linear(settings.dim, len(EventType))
         self.category_head = nn.Linear(settings.dim, int(categories.max(initial=0)) + 1)
