@@ -10,7 +10,7 @@ from worker.stages.publish import OutgoingRecord
 
 
 class Delivery(Protocol):
-    """Takes the records and the offsets of micro-batches; `worker.service` says when."""
+    """Takes the records and the offsets of micro-batches; `worker.session` says when."""
 
     def start(self) -> None:
         """Get ready. To be called once, before the first record."""

@@ -1,0 +1,225 @@
+"""What a worker is made of while it is a member of its group: clients, model, catalogue, users."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+from schemas.codec import build_codec
+from schemas.settings import Settings
+from schemas.topics import Topic
+from worker.catalogue import Catalogue
+from worker.catalogue_follower import CatalogueFollower
+from worker.clients import make_member, make_reader
+from worker.delivery.making import make_delivery
+from worker.item_sharing.interface import MemorySource
+from worker.item_sharing.sharing import SharedMemory, share
+from worker.metrics import Rebalance, Stage, WorkerMetrics
+from worker.micro_batch import BatchProcessor, wall_clock_ms
+from worker.model.interface import AdaptationModel
+from worker.outputs import RecommendationWriter
+from worker.pipeline import Pipeline
+from worker.restore.loader import StateLoader
+from worker.restore.restorer import StateRestorer
+from worker.restore.revival import Revival
+from worker.restore.take_over import TakeOver
+from worker.stages.commit import Committer
+from worker.stages.dead_letter_limits import DeadLetterLimits
+from worker.stages.decode import Decoder
+from worker.stages.poll import Poller
+from worker.state.arena import UserArena
+from worker.state.store import open_store
+from worker.state.users import Users
+
+_LOG = logging.getLogger(__name__)
+
+
+class Session:
+    """The clients and parts of a worker from when it joins the group until it leaves.
+
+    Args:
+        settings: all of them.
+        model: the model to serve.
+        metrics: of the worker.
+        partitions: how many its topics have.
+        stop: set when it is to end.
+        item_memory: of the bundle; None if there is none, or it is not to be used.
+        transactions: the transactional.id, for delivery exactly once.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        model: AdaptationModel,
+        metrics: WorkerMetrics,
+        partitions: dict[Topic, int],
+        *,
+        stop: threading.Event,
+        item_memory: MemorySource | None,
+        transactions: str,
+    ) -> None:
+        self.committed = False
+        """Whether any transaction was committed."""
+        self._settings = settings
+        self._metrics = metrics
+        self._stop = stop
+        worker, kafka = settings.worker, settings.kafka
+        codec = build_codec(settings.wire)
+        clickstream = kafka.topic(Topic.CLICKSTREAM)
+        self._consumer = make_member(settings)
+        catalogue_reader = make_reader(settings, Topic.CATALOG, wait_ms=100)
+        state_reader = make_reader(settings, Topic.USER_STATE, wait_ms=10, await_transactions=True)
+        self._readers = [catalogue_reader, state_reader]
+        catalogue = self._items = Catalogue(model)
+        self._arena = UserArena(model, recent_events=worker.recent_events, top_k=worker.top_k)
+        self._catalogue = CatalogueFollower(
+            catalogue_reader, partitions[Topic.CATALOG], codec, catalogue, metrics
+        )
+        self._users = Users(
+            self._arena,
+            open_store(worker.state_folder),
+            Revival(model, catalogue, self._arena, metrics),
+            metrics,
+            model_version=model.version,
+            most_resident=worker.resident_users,
+            ttl_ms=worker.user_ttl_ms,
+        )
+        loader = StateLoader(model, self._users)
+        restorer = StateRestorer(state_reader, loader, metrics, clickstream)
+        self._shared = None if item_memory is None else self._share(item_memory, partitions)
+        self._take_over = TakeOver(
+            [restorer] if self._shared is None else [restorer, self._shared.follower]
+        )
+        item_learning = None if self._shared is None else self._shared.learning
+        self._committer = Committer(self._consumer, clickstream, metrics)
+        self._delivery = make_delivery(
+            settings, self._consumer, self._committer, metrics, transactions
+        )
+        self._poller = Poller(
+            self._consumer,
+            topic=clickstream,
+            batch_events=worker.batch_events,
+            wait_s=worker.batch_wait_ms / 1000.0,
+            changed=self._assignment_changed,
+        )
+        self._pipeline = Pipeline(
+            model,
+            catalogue,
+            self._arena,
+            metrics,
+            worker,
+            item_learning=item_learning,
+            users=self._users,
+        )
+        self._processor = BatchProcessor(
+            decoder=Decoder(
+                codec,
+                max_bytes=worker.max_event_bytes,
+                max_future_ms=worker.max_future_seconds * 1000,
+                now_ms=wall_clock_ms,
+            ),
+            pipeline=self._pipeline,
+            writer=RecommendationWriter(
+                codec=codec,
+                topic=kafka.topic(Topic.RECOMMENDATIONS),
+                catalogue=catalogue,
+                model_version=model.version,
+                variant=worker.variant,
+                now_ms=wall_clock_ms,
+            ),
+            records=self._delivery,
+            offsets=self._delivery,
+            arena=self._arena,
+            metrics=metrics,
+            model_version=model.version,
+            state_topic=kafka.topic(Topic.USER_STATE),
+            dead_letter_topic=kafka.topic(Topic.DEAD_LETTERS),
+            item_learning=item_learning,
+            limits=DeadLetterLimits(
+                window=worker.dead_letter_window,
+                ratio=worker.dead_letter_ratio,
+                consecutive=worker.dead_letter_consecutive,
+            ),
+            visible_when_published=worker.delivery == "at_least_once",
+        )
+        self._delivery.on_commit(self._visible)
+        metrics.model_info.labels(model.version, model.device.type, worker.variant).set(1)
+
+    def start(self) -> None:
+        """Read the catalogue and what all workers learned of its items, then join the group."""
+        self._delivery.start()  # has what its last self left open aborted, so that nobody waits
+        self._catalogue.catch_up(self._settings.worker.catalog_wait_seconds, self._stop)
+        _LOG.info("the catalogue has %d items", len(self._items))
+        if self._shared is not None:
+            self._shared.start(self._stop)
+        self._pipeline.warm_up()
+        self._poller.subscribe()
+
+    @property
+    def waiting_for(self) -> str | None:
+        """What has to come before all assigned partitions are processed; None if nothing."""
+        return "users' states" if self._take_over.pending else None
+
+    def step(self) -> None:
+        """Process one micro-batch, if there are records; go on with what else is to be done."""
+        begin = time.perf_counter()
+        followed = self._shared is None or not self._shared.follower.behind
+        messages = self._poller.poll(wait=followed and not self._take_over.pending)
+        self._delivery.polled()
+        if messages:
+            polling = time.perf_counter() - begin
+            self._metrics.stage_seconds.labels(Stage.POLL.value).observe(polling)
+        if self._take_over.pending:
+            self._poller.ready(self._take_over.step())
+        # Events wait for the catalogue, not it for them: an event on an item that was published
+        # before it must find the item.
+        level = self._catalogue.catch_up(self._settings.worker.catalog_wait_seconds, self._stop)
+        if self._shared is not None:
+            self._shared.follower.follow()
+        if messages and (level or not self._stop.is_set()):
+            self._processor.process(messages)
+        self._delivery.settle(more=len(messages) >= self._settings.worker.batch_events)
+        self._committer.report_lag(self._poller.partitions)
+
+    def close(self) -> None:
+        """Leave the group and close the clients."""
+        try:
+            self._delivery.close()
+            self._consumer.close()
+            for reader in self._readers:
+                reader.close()
+        finally:
+            self._users.close()  # its folder is wanted by who comes next
+
+    def _visible(self) -> None:
+        self.committed = True
+        self._processor.visible()
+
+    def _assignment_changed(self, partitions: list[int], how: Rebalance) -> None:
+        self._metrics.rebalanced_partitions.labels(how.value).inc(len(partitions))
+        _LOG.info("partitions %s: %s", how.value, sorted(partitions))
+        if how is Rebalance.ASSIGNED:
+            self._take_over.begin(partitions)
+            return
+        self._take_over.abandon(partitions)
+        self._delivery.give_up(how)  # the last chance before the partitions go
+        self._committer.forget(partitions)
+        for partition in partitions:
+            self._users.release_partition(partition)
+        self._users.report()
+
+    def _share(self, source: MemorySource, partitions: dict[Topic, int]) -> SharedMemory:
+        reader = make_reader(
+            self._settings, Topic.ITEM_TRANSITIONS, wait_ms=100, await_transactions=True
+        )
+        self._readers.append(reader)
+        return share(
+            source,
+            reader,
+            self._items,
+            self._metrics,
+            settings=self._settings,
+            partitions=partitions[Topic.ITEM_TRANSITIONS],
+            now_ms=wall_clock_ms,
+        )
