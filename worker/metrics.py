@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from schemas.clickstream import EventType
 from schemas.dead_letter import DeadLetterReason
+from worker.batch_histogram import BatchHistogram
 from worker.events_seen import EVENTS_SEEN_LABELS
 
 _MetricT = TypeVar("_MetricT", Counter, Gauge, Histogram)
@@ -408,12 +409,12 @@ class WorkerMetrics:
         self.events_without_step = self._counter("innerloop_events_without_step_total")
         self.dead_letters = self._counter("innerloop_dead_letters_total")
         self.stage_seconds = self._histogram("innerloop_stage_seconds")
-        self.latency_seconds = self._histogram("innerloop_event_to_recommendation_seconds")
+        self.latency_seconds = self._batch_histogram("innerloop_event_to_recommendation_seconds")
         self.batch_records = self._histogram("innerloop_batch_records")
         self.batch_users = self._histogram("innerloop_batch_users")
         self.batch_rounds = self._histogram("innerloop_batch_rounds")
-        self.support_loss_before = self._histogram("innerloop_support_loss_before_nats")
-        self.support_loss_after = self._histogram("innerloop_support_loss_after_nats")
+        self.support_loss_before = self._batch_histogram("innerloop_support_loss_before_nats")
+        self.support_loss_after = self._batch_histogram("innerloop_support_loss_after_nats")
         self.users_resident = self._gauge("innerloop_users_resident")
         self.users_stored = self._gauge("innerloop_users_stored")
         self.user_moves = self._counter("innerloop_user_moves_total")
@@ -465,6 +466,10 @@ class WorkerMetrics:
             *self._arguments(spec), registry=self.registry, buckets=(*spec.buckets, float("inf"))
         )
         return self._touch(histogram, name)
+
+    def _batch_histogram(self, name: str) -> BatchHistogram:
+        spec = SPECS[name]
+        return BatchHistogram(name, spec.help, spec.buckets, self.registry)
 
     @staticmethod
     def _arguments(spec: MetricSpec) -> tuple[str, str, list[str]]:

@@ -21,7 +21,9 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Protocol
 
+import numpy as np
 from confluent_kafka import Message
+from numpy.typing import NDArray
 
 from worker.item_sharing.learning import ItemLearning
 from worker.metrics import Outcome, Stage, WorkerMetrics
@@ -31,7 +33,7 @@ from worker.stages.dead_letter_limits import DeadLetterLimits
 from worker.stages.decode import NO_TIMESTAMP, Decoded, Decoder, position
 from worker.stages.publish import OutgoingRecord
 from worker.state.arena import UserArena
-from worker.state.changelog import encode_states
+from worker.state.records import StateRecords
 
 
 def wall_clock_ms() -> int:
@@ -66,7 +68,7 @@ class BatchProcessor:
         offsets: stage commit.
         arena: the users, for their state records.
         metrics: of the batch.
-        model_version: of the bundle.
+        states: makes records of users.
         state_topic: full name of `user-state`.
         dead_letter_topic: full name of `clickstream.dlq`.
         item_learning: of the item memory; None if there is none.
@@ -86,7 +88,7 @@ class BatchProcessor:
         offsets: OffsetSink,
         arena: UserArena,
         metrics: WorkerMetrics,
-        model_version: str,
+        states: StateRecords,
         state_topic: str,
         dead_letter_topic: str,
         item_learning: ItemLearning | None = None,
@@ -101,15 +103,15 @@ class BatchProcessor:
         self._offsets = offsets
         self._arena = arena
         self._metrics = metrics
-        self._model_version = model_version
+        self._states = states
         self._state_topic = state_topic
         self._dead_letter_topic = dead_letter_topic
         self._item_learning = item_learning
         self._limits = limits
         self._visible_when_published = visible_when_published
         self._now_ms = now_ms
-        self._answered: list[int] = []
-        """Timestamps of records whose answers are not visible yet."""
+        self._answered: list[NDArray[np.int64]] = []
+        """Timestamps of records whose answers are not visible yet, an array a micro-batch."""
 
     def process(self, messages: Sequence[Message]) -> None:
         """Process records of `clickstream`, in the order given.
@@ -136,9 +138,9 @@ class BatchProcessor:
         """Take note that subscribers can see all that was published up to now."""
         answered, self._answered = self._answered, []
         now = self._now_ms()
-        for recorded in answered:
-            if recorded != NO_TIMESTAMP:
-                self._metrics.latency_seconds.observe(max(0, now - recorded) / 1000.0)
+        for times in answered:
+            ages = now - times[times != NO_TIMESTAMP]
+            self._metrics.latency_seconds.observe_many(np.maximum(ages, 0) / 1000.0)
 
     def _publish(self, decoded: Decoded, answers: Answers) -> None:
         dead = [
@@ -153,11 +155,12 @@ class BatchProcessor:
         self._records.publish(self._state_records(answers))
 
     def _state_records(self, answers: Answers) -> list[OutgoingRecord]:
-        users = answers.changed_users()
-        values = encode_states(users, self._arena, self._model_version)
+        arena, slots = self._arena, answers.changed_slots()
+        partitions = arena.columns.partition[slots].tolist()
+        values = self._states.encode(slots)
         changed = [
-            OutgoingRecord(self._state_topic, user.partition, user.user_id.encode(), value)
-            for user, value in zip(users, values, strict=True)
+            OutgoingRecord(self._state_topic, partition, arena.user_id(slot).encode(), value)
+            for slot, partition, value in zip(slots.tolist(), partitions, values, strict=True)
         ]
         forgotten = [
             OutgoingRecord(self._state_topic, partition, user_id.encode(), None)
@@ -166,8 +169,9 @@ class BatchProcessor:
         return changed + forgotten
 
     def _count(self, decoded: Decoded, answers: Answers) -> None:
-        metrics, times = self._metrics, decoded.events.record_times
-        self._answered += [times[source] for source in answers.batch.source]
+        metrics = self._metrics
+        times = np.asarray(decoded.events.record_times, np.int64)
+        self._answered.append(times[answers.batch.source])
         for letter in decoded.dead_letters:
             metrics.dead_letters.labels(letter.reason.value).inc()
         for outcome, count in (

@@ -7,6 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.clickstream import EventType
 from schemas.settings import WorkerSettings
 from worker.catalogue import Catalogue
 from worker.item_memory.memory import ItemMemory
@@ -20,7 +24,7 @@ from worker.stages.decode import EventColumns
 from worker.stages.encode import encode_targets
 from worker.stages.fold import FoldedBatch, fold
 from worker.stages.rank import MemoryStep, Ranked, rank
-from worker.state.arena import ResidentUser, UserArena
+from worker.state.arena import UserArena
 from worker.state.users import Users, all_resident
 
 _EVENTS_PER_LOOK = 8
@@ -37,9 +41,9 @@ class Answers:
     adapted: Adapted
     ranked: Ranked
 
-    def changed_users(self) -> list[ResidentUser]:
-        """Return the users with an applied event, each once."""
-        return [self.batch.users[i] for i in self.batch.last_of_user()]
+    def changed_slots(self) -> NDArray[np.int64]:
+        """Return the slots of the users with an applied event, each once."""
+        return self.batch.slots[self.batch.last_of_user()]
 
 
 class Pipeline:
@@ -107,7 +111,7 @@ class Pipeline:
                 adapted.queries, batch.recent_rows, catalogue, model, self._top_k, memory=memory
             )
             self._prequential.score(batch, ranked.rows)
-        self._count(events, batch, adapted)
+        self._count(batch, adapted)
         return Answers(events, batch, adapted, ranked)
 
     def forget_idle(self, events: int) -> list[tuple[str, int]]:
@@ -137,7 +141,7 @@ class Pipeline:
             learner.learn(new.items, new.before, new.types, new.times)
         return None
 
-    def _count(self, events: EventColumns, batch: FoldedBatch, adapted: Adapted) -> None:
+    def _count(self, batch: FoldedBatch, adapted: Adapted) -> None:
         metrics = self._metrics
         for outcome, count in batch.outcomes.items():
             metrics.records.labels(outcome.value).inc(count)
@@ -146,15 +150,13 @@ class Pipeline:
         refused = int((batch.learns & ~adapted.stepped).sum())
         if refused:
             metrics.events_without_step.labels(NoStep.NOT_FINITE.value).inc(refused)
-        for i in batch.source:
-            metrics.events.labels(events.types[i].value).inc()
-        for before, after in zip(
-            adapted.loss_before[adapted.stepped].tolist(),
-            adapted.loss_after[adapted.stepped].tolist(),
-            strict=True,
+        for kind, count in zip(
+            EventType, np.bincount(batch.types, minlength=len(EventType)).tolist(), strict=True
         ):
-            metrics.support_loss_before.observe(before)
-            metrics.support_loss_after.observe(after)
+            if count:
+                metrics.events.labels(kind.value).inc(count)
+        metrics.support_loss_before.observe_many(adapted.loss_before[adapted.stepped])
+        metrics.support_loss_after.observe_many(adapted.loss_after[adapted.stepped])
         self._users.count_forgotten(int(batch.anew.sum()))
         if len(batch):
             metrics.batch_users.observe(len(batch.last_of_user()))

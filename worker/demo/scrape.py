@@ -12,6 +12,7 @@ from prometheus_client import Metric, generate_latest
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.parser import text_string_to_metric_families
 
+from worker.batch_histogram import BatchHistogram
 from worker.demo.quantile import histogram_quantile
 from worker.events_seen import EVENTS_SEEN_LABELS
 from worker.metrics import ItemAvailability, Rebalance, WorkerMetrics
@@ -163,7 +164,7 @@ def parse(text: str) -> WorkerSample:
     )
 
 
-def _family(families: Families, metric: MetricWrapperBase) -> Metric:
+def _family(families: Families, metric: MetricWrapperBase | BatchHistogram) -> Metric:
     (described,) = metric.describe()
     if described.name not in families:
         raise ValueError(f"the worker's metrics lack {described.name}")
@@ -185,7 +186,7 @@ def _by_label(
     return [found.get(value, 0.0) for value in labels]
 
 
-def _histogram(families: Families, metric: MetricWrapperBase) -> HistogramSample:
+def _histogram(families: Families, metric: MetricWrapperBase | BatchHistogram) -> HistogramSample:
     family = _family(families, metric)
     samples = family.samples
     buckets = {
