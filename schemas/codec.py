@@ -10,8 +10,8 @@ against the same message type, and a bad one becomes a `DecodeError` with the sa
     except DECODE_ERRORS as error:
         failure = decode_error(error, value)  # failure.reason, str(failure)
 
-What workers tell each other is their own business: a user's state is always MessagePack, a block of
-item transitions always JSON.
+What workers are told and tell each other is their own business: a user's state is always
+MessagePack, a block of item transitions and a plan of models always JSON.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import msgspec
 from schemas.dead_letter import DeadLetterReason
 from schemas.errors import CodecError, DecodeError, SettingsError
 from schemas.item_transitions import ItemTransitions
+from schemas.model_rollout import ModelRollout
 from schemas.settings import WireSettings
 from schemas.user_state import FirstUserState, UserState
 
@@ -180,5 +181,26 @@ def decode_transitions(value: bytes) -> ItemTransitions:
     """
     try:
         return _decode_transitions(value)
+    except DECODE_ERRORS as error:
+        raise decode_error(error, value) from error
+
+
+_encode_rollout = msgspec.json.Encoder().encode
+_decode_rollout = msgspec.json.Decoder(ModelRollout).decode
+
+
+def encode_rollout(plan: ModelRollout) -> bytes:
+    """Return a `models` record's value, JSON."""
+    return _encode_rollout(plan)
+
+
+def decode_rollout(value: bytes) -> ModelRollout:
+    """Return the plan in a `models` record's value.
+
+    Raises:
+        DecodeError: the value is no such plan.
+    """
+    try:
+        return _decode_rollout(value)
     except DECODE_ERRORS as error:
         raise decode_error(error, value) from error

@@ -25,6 +25,10 @@ class BundleError(InnerloopError):
     """A model bundle is incomplete, altered, or of a version that this code does not know."""
 
 
+class RolloutError(InnerloopError):
+    """A plan of which models to serve cannot be changed, or followed, as asked for."""
+
+
 class TrainingError(InnerloopError):
     """A training's checkpoint is damaged, is of another training, or cannot be written."""
 

@@ -9,6 +9,7 @@ from importlib.resources.abc import Traversable
 import msgspec
 
 from schemas.item_transitions import ItemTransitions
+from schemas.model_rollout import ModelRollout
 from schemas.topics import TOPIC_SPECS
 from schemas.user_state import UserState
 
@@ -17,9 +18,9 @@ MESSAGES: tuple[type[msgspec.Struct], ...] = tuple(
 )
 """Every message type; `clickstream.dlq` has none: it carries other topics' bytes."""
 
-INTERNAL_MESSAGES: tuple[type[msgspec.Struct], ...] = (UserState, ItemTransitions)
-"""Messages between workers, in a format of their own whatever the settings: `UserState` is always
-MessagePack, `ItemTransitions` always JSON."""
+INTERNAL_MESSAGES: tuple[type[msgspec.Struct], ...] = (UserState, ItemTransitions, ModelRollout)
+"""Messages to and between workers, in a format of their own whatever the settings: `UserState` is
+always MessagePack, the others are always JSON."""
 
 WIRE_MESSAGES: tuple[type[msgspec.Struct], ...] = tuple(
     message for message in MESSAGES if message not in INTERNAL_MESSAGES

@@ -265,6 +265,10 @@ class WorkerSettings(_Section):
         description="offsets of clickstream, in each partition, whose transitions are kept in "
         "item-transitions; the same for all workers",
     )
+    follow_models: bool = Field(
+        False,
+        description="serve what the topic `models` says (innerloop models), starting with bundle",
+    )
     variant: str = Field("default", min_length=1, description="label on recommendations")
     threads: int | None = Field(None, ge=1, description="CPU threads; without it, torch's default")
 

@@ -11,6 +11,7 @@ from schemas.catalog import CatalogItem
 from schemas.clickstream import ClickstreamEvent
 from schemas.insights import RecommendationOutcome, Trending
 from schemas.item_transitions import ItemTransitions
+from schemas.model_rollout import ModelRollout
 from schemas.privacy import PrivacyRequest
 from schemas.recommendations import Recommendation
 from schemas.user_state import UserState
@@ -24,6 +25,7 @@ class Topic(enum.StrEnum):
     RECOMMENDATIONS = "recommendations"
     USER_STATE = "user-state"
     ITEM_TRANSITIONS = "item-transitions"
+    MODELS = "models"
     DEAD_LETTERS = "clickstream.dlq"
     PRIVACY = "privacy"
     TRENDING = "trending"
@@ -98,6 +100,14 @@ TOPIC_SPECS: dict[Topic, TopicSpec] = {
             "What the workers' item memory learned lately, as a ring; internal to the worker.",
             # A record is rewritten until its block is full; only closed segments are compacted.
             {**_COMPACTED, "segment.bytes": str(64 * 1024 * 1024)},
+        ),
+        TopicSpec(
+            Topic.MODELS,
+            "group_id",
+            ModelRollout,
+            Partitioning.SINGLE,
+            "Which model bundles the workers of a group serve, and to whom.",
+            _COMPACTED,
         ),
         TopicSpec(
             Topic.DEAD_LETTERS,

@@ -30,13 +30,14 @@ _JSON_SCHEMA_FORMAT = "application/schema+json;version=draft-2020-12"
 _AVRO_FORMAT = "application/vnd.apache.avro+json;version=1.11.0"
 
 # What innerloop does with each topic; `user-state` and `item-transitions` are its own changelogs,
-# written and read back.
+# written and read back, and `models` is written by its command line.
 _ACTIONS: dict[Topic, tuple[str, ...]] = {
     Topic.CLICKSTREAM: ("receive",),
     Topic.CATALOG: ("receive",),
     Topic.RECOMMENDATIONS: ("send", "receive"),
     Topic.USER_STATE: ("send", "receive"),
     Topic.ITEM_TRANSITIONS: ("send", "receive"),
+    Topic.MODELS: ("send", "receive"),
     Topic.DEAD_LETTERS: ("send",),
     Topic.PRIVACY: ("receive",),
     Topic.TRENDING: ("send",),
@@ -57,8 +58,8 @@ def asyncapi_document() -> str:
                 "browsing. Names are before the setting kafka.topic_prefix; partitions and "
                 "replicas are the defaults of the settings kafka.partitions and "
                 "kafka.replication_factor. Messages are JSON, or Avro in Schema-Registry framing "
-                "where the setting wire.format says so; those of user-state and item-transitions "
-                "are in the one format that is given here."
+                "where the setting wire.format says so; those of user-state, item-transitions "
+                "and models are in the one format that is given here."
             ),
             "license": {
                 "name": "Apache-2.0",

@@ -27,6 +27,7 @@ from schemas.errors import CodecError, DecodeError, RegistryError, SettingsError
 from schemas.insights import TrendingItem
 from schemas.item_transitions import ItemTransitions
 from schemas.message_types import MESSAGES, WIRE_MESSAGES, avro_schema
+from schemas.model_rollout import ModelRollout
 from schemas.privacy import PrivacyRequest
 from schemas.recommendations import ReasonKind, Recommendation
 from schemas.settings import WireSettings
@@ -69,7 +70,7 @@ def test_a_user_state_survives_its_changelog(messages_of, data):
 
 
 def test_the_two_kinds_of_messages_are_all_messages():
-    assert set(MESSAGES) - set(WIRE_MESSAGES) == {UserState, ItemTransitions}
+    assert set(MESSAGES) - set(WIRE_MESSAGES) == {UserState, ItemTransitions, ModelRollout}
 
 
 def test_avro_values_carry_the_registered_schemas_id():

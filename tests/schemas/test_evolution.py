@@ -14,10 +14,11 @@ from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 
 from schemas.avro_codec import AvroCodec
 from schemas.clickstream import EventType
-from schemas.codec import JsonCodec, decode_state, decode_transitions
+from schemas.codec import JsonCodec, decode_rollout, decode_state, decode_transitions
 from schemas.documents.asyncapi import CONTRACT_VERSION
 from schemas.item_transitions import ItemTransitions
 from schemas.message_types import MESSAGES, WIRE_MESSAGES, avro_schema, file_stem
+from schemas.model_rollout import ModelRollout
 from schemas.schema_registry import parse_schema
 from schemas.user_state import FirstUserState, UserState, event_key
 
@@ -160,3 +161,9 @@ def test_stored_item_transitions_stay_readable(version):
     stored = versions(ItemTransitions)[version]
     decoded = decode_transitions(stored["json"].encode())
     assert says(msgspec.to_builtins(decoded), stored["reads_as"])
+
+
+@pytest.mark.parametrize("version", versions(ModelRollout))
+def test_stored_plans_of_models_stay_readable(version):
+    stored = versions(ModelRollout)[version]
+    assert says(msgspec.to_builtins(decode_rollout(stored["json"].encode())), stored["reads_as"])
