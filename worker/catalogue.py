@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -109,6 +110,12 @@ class Catalogue:
     def row(self, item_id: str | None) -> int:
         """Return the row of an item, `NO_ITEM` if the catalogue does not hold it."""
         return NO_ITEM if item_id is None else self._rows.get(item_id, NO_ITEM)
+
+    def rows(self, item_ids: Sequence[str | None]) -> list[int]:
+        """Return the row of each item; see `row`."""
+        rows: dict[str | None, int] = cast("dict[str | None, int]", self._rows)  # None is not in it
+        row = rows.get
+        return [row(item_id, NO_ITEM) for item_id in item_ids]
 
     def apply(self, changes: Sequence[ItemChange]) -> Counter[CatalogueChange]:
         """Take over changes, the last one of an item counting, and return what they did.

@@ -33,7 +33,7 @@ from worker.stages.dead_letter_limits import DeadLetterLimits
 from worker.stages.decode import NO_TIMESTAMP, Decoded, Decoder, position
 from worker.stages.publish import OutgoingRecord
 from worker.state.arena import UserArena
-from worker.state.changelog import encode_states
+from worker.state.records import StateRecords
 
 
 def wall_clock_ms() -> int:
@@ -68,7 +68,7 @@ class BatchProcessor:
         offsets: stage commit.
         arena: the users, for their state records.
         metrics: of the batch.
-        model_version: of the bundle.
+        states: makes records of users.
         state_topic: full name of `user-state`.
         dead_letter_topic: full name of `clickstream.dlq`.
         item_learning: of the item memory; None if there is none.
@@ -88,7 +88,7 @@ class BatchProcessor:
         offsets: OffsetSink,
         arena: UserArena,
         metrics: WorkerMetrics,
-        model_version: str,
+        states: StateRecords,
         state_topic: str,
         dead_letter_topic: str,
         item_learning: ItemLearning | None = None,
@@ -103,7 +103,7 @@ class BatchProcessor:
         self._offsets = offsets
         self._arena = arena
         self._metrics = metrics
-        self._model_version = model_version
+        self._states = states
         self._state_topic = state_topic
         self._dead_letter_topic = dead_letter_topic
         self._item_learning = item_learning
@@ -155,11 +155,12 @@ class BatchProcessor:
         self._records.publish(self._state_records(answers))
 
     def _state_records(self, answers: Answers) -> list[OutgoingRecord]:
-        users = answers.changed_users()
-        values = encode_states(users, self._arena, self._model_version)
+        arena, slots = self._arena, answers.changed_slots()
+        partitions = arena.columns.partition[slots].tolist()
+        values = self._states.encode(slots)
         changed = [
-            OutgoingRecord(self._state_topic, user.partition, user.user_id.encode(), value)
-            for user, value in zip(users, values, strict=True)
+            OutgoingRecord(self._state_topic, partition, arena.user_id(slot).encode(), value)
+            for slot, partition, value in zip(slots.tolist(), partitions, values, strict=True)
         ]
         forgotten = [
             OutgoingRecord(self._state_topic, partition, user_id.encode(), None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from schemas.clickstream import EventType
 from schemas.settings import WorkerSettings
@@ -23,7 +24,7 @@ from worker.stages.decode import EventColumns
 from worker.stages.encode import encode_targets
 from worker.stages.fold import FoldedBatch, fold
 from worker.stages.rank import MemoryStep, Ranked, rank
-from worker.state.arena import ResidentUser, UserArena
+from worker.state.arena import UserArena
 from worker.state.users import Users, all_resident
 
 _EVENTS_PER_LOOK = 8
@@ -40,9 +41,9 @@ class Answers:
     adapted: Adapted
     ranked: Ranked
 
-    def changed_users(self) -> list[ResidentUser]:
-        """Return the users with an applied event, each once."""
-        return [self.batch.users[i] for i in self.batch.last_of_user()]
+    def changed_slots(self) -> NDArray[np.int64]:
+        """Return the slots of the users with an applied event, each once."""
+        return self.batch.slots[self.batch.last_of_user()]
 
 
 class Pipeline:

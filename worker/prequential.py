@@ -19,7 +19,8 @@ from worker.events_seen import EVENTS_SEEN_LABELS, events_seen_bucket
 from worker.metrics import WorkerMetrics
 from worker.model.interface import AdaptationModel
 from worker.rows import NO_ITEM
-from worker.stages.fold import NONE_BEFORE, FoldedBatch, pad_rows
+from worker.stages.fold import FoldedBatch
+from worker.stages.fold_kernel import NONE_BEFORE
 from worker.stages.rank import MemoryStep, rank
 from worker.state.arena import UserArena
 
@@ -63,11 +64,10 @@ class LivePrequential:
         """
         if (batch.events_seen == 1).any():
             self.rank_without_events()
-        if batch.unpublished:
-            slots = np.array(list(batch.unpublished), np.int64)
+        slots = batch.unpublished.slots
+        if slots.size:
             queries = self._model.queries(self._arena.gather(self._arena.to_device(slots)))
-            recent = pad_rows(list(batch.unpublished.values()), self._arena.recent_events)
-            self._remember(slots, self._rank(queries, recent))
+            self._remember(slots, self._rank(queries, batch.unpublished.recent_rows))
 
     def score(self, batch: FoldedBatch, published: NDArray[np.int64]) -> None:
         """Score the batch's events and remember the lists that answer them.
@@ -97,7 +97,7 @@ class LivePrequential:
         revision = (self._catalogue.revision, 0 if memory is None else memory.memory.revision)
         if self._start_revision != revision:
             query = self._model.queries(self._model.start(1))
-            self._start_list = self._rank(query, pad_rows([[]], 1))[0]
+            self._start_list = self._rank(query, np.full((1, 1), NO_ITEM))[0]
             self._start_revision = revision
 
     def _rank(self, queries: Tensor, recent: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -29,6 +29,7 @@ from worker.stages.dead_letter_limits import DeadLetterLimits
 from worker.stages.decode import Decoder
 from worker.stages.poll import Poller
 from worker.state.arena import UserArena
+from worker.state.records import StateRecords
 from worker.state.store import open_store
 from worker.state.users import Users
 
@@ -72,7 +73,10 @@ class Session:
         state_reader = make_reader(settings, Topic.USER_STATE, wait_ms=10, await_transactions=True)
         self._readers = [catalogue_reader, state_reader]
         catalogue = self._items = Catalogue(model)
-        self._arena = UserArena(model, recent_events=worker.recent_events, top_k=worker.top_k)
+        self._arena = UserArena(
+            model, catalogue, recent_events=worker.recent_events, top_k=worker.top_k
+        )
+        states = StateRecords(self._arena, model.version)
         self._catalogue = CatalogueFollower(
             catalogue_reader, partitions[Topic.CATALOG], codec, catalogue, metrics
         )
@@ -81,7 +85,7 @@ class Session:
             open_store(worker.state_folder),
             Revival(model, catalogue, self._arena, metrics),
             metrics,
-            model_version=model.version,
+            records=states,
             most_resident=worker.resident_users,
             ttl_ms=worker.user_ttl_ms,
         )
@@ -132,7 +136,7 @@ class Session:
             offsets=self._delivery,
             arena=self._arena,
             metrics=metrics,
-            model_version=model.version,
+            states=states,
             state_topic=kafka.topic(Topic.USER_STATE),
             dead_letter_topic=kafka.topic(Topic.DEAD_LETTERS),
             item_learning=item_learning,

@@ -32,7 +32,7 @@ from worker.model.bundle import TEXT_ENCODER, KnownItems, write_bundle, write_me
 from worker.model.meta_model import MetaRecommender
 from worker.model.serving import ANCHORS, ServingModel
 from worker.rows import NO_ITEM
-from worker.stages.fold import pad_rows
+from worker.stages.fold_kernel import recent_rows_of
 from worker.stages.rank import MemoryStep, rank
 
 ITEMS = 30
@@ -249,7 +249,9 @@ def test_ranking_without_transitions_teaches_the_memory_nothing(model):
     assert revision >= len(clicks()) // REFRESH
     slots = torch.tensor([user.slot for user in worker.arena])
     queries = model.queries(worker.arena.gather(slots))
-    recent = pad_rows([user.recent.known_rows() for user in worker.arena], 8)
+    slots = np.array([user.slot for user in worker.arena])
+    recent = np.full((len(slots), 8), NO_ITEM)
+    recent_rows_of(worker.arena.columns, slots, recent)
     lists = [
         rank(queries, recent, worker.catalogue, model, 5, memory=MemoryStep(memory)).rows
         for _ in range(2)

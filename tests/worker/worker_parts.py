@@ -27,6 +27,7 @@ from worker.restore.revival import Revival
 from worker.stages.decode import Decoder
 from worker.stages.publish import OutgoingRecord
 from worker.state.arena import UserArena
+from worker.state.records import StateRecords
 from worker.state.store import MemoryStore, StateStore
 from worker.state.users import Users
 
@@ -134,16 +135,18 @@ class Worker:
         self.catalogue.apply([ItemChange(f"i{n}", item(n)) for n in range(self.items)])
         self.arena = UserArena(
             self.model,
+            self.catalogue,
             recent_events=self.settings.recent_events,
             top_k=self.settings.top_k,
             capacity=2,
         )
+        self.states = StateRecords(self.arena, self.model.version)
         self.users = Users(
             self.arena,
             self.store,
             Revival(self.model, self.catalogue, self.arena, self.metrics),
             self.metrics,
-            model_version=self.model.version,
+            records=self.states,
             most_resident=self.settings.resident_users,
             ttl_ms=self.settings.user_ttl_ms,
         )
@@ -181,7 +184,7 @@ class Worker:
             offsets=self.journal,
             arena=self.arena,
             metrics=self.metrics,
-            model_version=self.model.version,
+            states=self.states,
             state_topic="user-state",
             dead_letter_topic="clickstream.dlq",
             item_learning=self.item_learning,
@@ -208,7 +211,7 @@ class Worker:
     def bring_in(self, *user_ids: str) -> None:
         """Have users of partition 0 in the arena who are known."""
         stored = [u for u in user_ids if u in dict(self.store_content())]
-        self.users.bring_in(dict.fromkeys(stored, 0))
+        self.users.bring_in(stored, [0] * len(stored))
 
     def store_content(self, partition: int = 0) -> list[tuple[str, bytes]]:
         return self.store.scan(partition, 1 << 20)

@@ -18,6 +18,7 @@ from worker.pipeline import Answers, Pipeline
 from worker.restore.revival import Revival
 from worker.stages.decode import EventColumns
 from worker.state.arena import UserArena
+from worker.state.records import StateRecords
 from worker.state.store import open_store
 from worker.state.users import Users
 
@@ -77,6 +78,7 @@ class InProcess:
         self.items = len(catalogue)
         arena = UserArena(
             model,
+            catalogue,
             recent_events=settings.recent_events,
             top_k=settings.top_k,
             capacity=max(1024, min(shop.users, settings.resident_users or shop.users)),
@@ -87,13 +89,13 @@ class InProcess:
             open_store(settings.state_folder),
             Revival(model, catalogue, arena, metrics),
             metrics,
-            model_version=model.version,
+            records=StateRecords(arena, model.version),
             most_resident=settings.resident_users,
         )
         at_once = min(_USERS_AT_ONCE, settings.resident_users or _USERS_AT_ONCE)
         for start in range(0, shop.users, at_once):
             some = range(start, min(shop.users, start + at_once))
-            users.bring_in({shop.user_id(number): 0 for number in some})
+            users.bring_in([shop.user_id(number) for number in some], [0] * len(some))
         self._pipeline = Pipeline(model, catalogue, arena, metrics, settings, users=users)
 
     def batches(self, count: int) -> list[EventColumns]:

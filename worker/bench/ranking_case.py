@@ -114,13 +114,13 @@ def _case(
     model = load_model(bundle, device)
     catalogue = load_catalogue(model, items)
     settings = WorkerSettings(top_k=k)
-    arena = UserArena(model, recent_events=settings.recent_events, top_k=k)
+    arena = UserArena(model, catalogue, recent_events=settings.recent_events, top_k=k)
     pipeline = Pipeline(model, catalogue, arena, WorkerMetrics(), settings)
     found: dict[str, tuple[Tensor, NDArray[np.int64]]] = {}
     for start in range(0, len(events), _AT_ONCE):
         answers = pipeline.process(columns(events[start : start + _AT_ONCE], start))
         for i in answers.batch.last_of_user():
-            user = answers.batch.users[i].user_id
+            user = answers.events.user_ids[answers.batch.source[i]]
             found[user] = (answers.adapted.queries[i], answers.batch.recent_rows[i])
     if not found:
         raise BenchError("there is no event to rank after")

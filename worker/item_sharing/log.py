@@ -13,7 +13,7 @@ from schemas.item_transitions import (
 )
 from worker.item_sharing.records import record_key
 from worker.stages.publish import OutgoingRecord
-from worker.state.arena import NO_OFFSET
+from worker.state.user_columns import NO_OFFSET
 
 
 @dataclass(slots=True)

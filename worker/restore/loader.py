@@ -13,8 +13,8 @@ from schemas.errors import DecodeError
 from schemas.user_state import UserState
 from worker.metrics import RestoredState
 from worker.model.interface import AdaptationModel
-from worker.state.arena import NO_OFFSET
 from worker.state.changelog import check_state
+from worker.state.user_columns import NO_OFFSET
 from worker.state.users import Users
 
 _LOG = logging.getLogger(__name__)

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from schemas.clickstream import EVENT_TYPE_INDEX
 from schemas.codec import decode_state
@@ -17,10 +18,12 @@ from worker.model.interface import AdaptationModel
 from worker.rows import NO_ITEM
 from worker.stages.adapt import Steps, adapt
 from worker.stages.encode import encode_targets
-from worker.stages.fold import gap_seconds
-from worker.state.arena import NEVER, ResidentUser, UserArena
+from worker.state.arena import UserArena
 from worker.state.changelog import check_state, decode_rows
-from worker.state.evidence import evidence_row, learns, search_text
+from worker.state.evidence import evidence_row, gap_seconds, learns, search_text
+from worker.state.residents import ResidentUser
+from worker.state.stored_events import keep_events
+from worker.state.user_columns import NEVER
 from worker.state.users import StoredUser
 
 _LOG = logging.getLogger(__name__)
@@ -54,17 +57,18 @@ class Revival:
 
     def __call__(self, stored: Sequence[StoredUser]) -> None:
         """Put users who are not resident into the arena, as far as their records can be read."""
-        states = []
-        for one in stored:
-            state = self._read(one)
-            if state is not None:
-                states.append((one, state))
-        users = self._arena.admit_all([(one.user_id, one.partition) for one, _ in states])
-        for user, (_, state) in zip(users, states, strict=True):
-            self._fill(user, state)
-        pairs = [(user, state) for user, (_, state) in zip(users, states, strict=True)]
-        self._place([pair for pair in pairs if pair[1].model_version == self._model.version])
-        self._adapt_again([u for u, state in pairs if state.model_version != self._model.version])
+        found = [(one, state) for one in stored if (state := self._read(one)) is not None]
+        slots = self._arena.admit_all(
+            [one.user_id for one, _ in found], [one.partition for one, _ in found]
+        )
+        states = [state for _, state in found]
+        for slot, state in zip(slots.tolist(), states, strict=True):
+            self._fill(slot, state)
+        same = np.array([state.model_version == self._model.version for state in states], np.bool_)
+        self._place(
+            slots[same], [state for state, is_same in zip(states, same, strict=True) if is_same]
+        )
+        self._adapt_again(slots[~same])
 
     def _read(self, stored: StoredUser) -> UserState | None:
         try:
@@ -76,24 +80,24 @@ class Revival:
             return None
         return state
 
-    def _fill(self, user: ResidentUser, state: UserState) -> None:
-        user.offset = state.offset
-        user.events_seen = state.events_seen
-        user.last_time = state.last_time
-        user.active = state.active
-        user.recent.fill(state.recent, state.active, self._catalogue)
-        user.recent.trim(self._arena.recent_events)
+    def _fill(self, slot: int, state: UserState) -> None:
+        columns = self._arena.columns
+        columns.offset[slot] = state.offset
+        columns.events_seen[slot] = state.events_seen
+        columns.last_time[slot] = state.last_time
+        columns.active[slot] = state.active
+        keep_events(self._arena, slot, state, self._catalogue)
 
-    def _place(self, users: Sequence[tuple[ResidentUser, UserState]]) -> None:
-        if users:
-            slots = np.array([user.slot for user, _ in users], np.int64)
-            rows = decode_rows([state for _, state in users], self._model)
+    def _place(self, slots: NDArray[np.int64], states: Sequence[UserState]) -> None:
+        if states:
+            rows = decode_rows(states, self._model)
             self._arena.scatter_rows(self._arena.to_device(slots), rows)
 
-    def _adapt_again(self, users: Sequence[ResidentUser]) -> None:
+    def _adapt_again(self, slots: NDArray[np.int64]) -> None:
         columns = _Support(self._catalogue)
-        for user in users:
-            user.last_time = columns.add(user)
+        for slot in slots.tolist():
+            user = ResidentUser(self._arena, slot)
+            self._arena.columns.last_time[slot] = columns.add(user)
         if columns.slots:
             adapt(columns.steps(self._catalogue, self._model), self._arena, self._model)
 

@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.clickstream import EVENT_TYPE_INDEX, SUPPORT_TYPES, EventType
+from schemas.clickstream import EVENT_TYPE_INDEX, EventType
 from schemas.user_state import event_key
 from worker.metrics import NoStep, Outcome
 from worker.rows import NO_ITEM
 from worker.stages.decode import EventColumns
-from worker.state.arena import NEVER, ResidentUser, UserArena
-from worker.state.evidence import (
-    QUERY_CHARACTERS,
-    ItemRows,
-    evidence_row,
-    learns,
-    search_text,
+from worker.stages.fold_kernel import (
+    APPLIED,
+    FOR_EVER,
+    NONE_BEFORE,
+    Arrived,
+    Folded,
+    fold_events,
+    recent_rows_of,
+    room_for,
 )
+from worker.state.arena import UserArena
+from worker.state.evidence import IS_ITEM_EVIDENCE, QUERY_CHARACTERS, ItemRows, learns, search_text
+from worker.state.user_columns import KEPT_AS_TEXT
 from worker.state.users import Users
 
-NONE_BEFORE = -1
-NO_GAP = -1.0
+_SEARCH = EVENT_TYPE_INDEX[EventType.SEARCH]
+_OUTCOMES = (Outcome.APPLIED, Outcome.ALREADY_APPLIED, Outcome.DUPLICATE)
+"""By what the compiled code says."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,6 @@ class FoldedBatch:
 
     source: NDArray[np.int64]
     """Position in the `EventColumns`."""
-    users: list[ResidentUser]
     slots: NDArray[np.int64]
     types: NDArray[np.int64]
     """Rows of `EVENT_TYPE_INDEX`."""
@@ -55,13 +59,12 @@ class FoldedBatch:
     with `NO_ITEM`."""
     anew: NDArray[np.bool_]
     """Whether the user was forgotten right before the event, idle for too long till then, (n,)."""
-    unpublished: dict[int, list[int]]
-    """Slot → recent rows before the batch, of users with events whose last list is not known."""
+    unpublished: Unpublished
     outcomes: Counter[Outcome]
     without_step: Counter[NoStep]
 
     def __len__(self) -> int:
-        return len(self.users)
+        return len(self.slots)
 
     @property
     def learns(self) -> NDArray[np.bool_]:
@@ -75,8 +78,18 @@ class FoldedBatch:
         return np.flatnonzero(last)
 
 
+@dataclass(frozen=True)
+class Unpublished:
+    """Users with events before the batch whose last list is not known, as they were before it."""
+
+    slots: NDArray[np.int64]
+    """(u,)."""
+    recent_rows: NDArray[np.int64]
+    """(u, r); see `FoldedBatch`."""
+
+
 def fold(events: EventColumns, users: Users, items: ItemRows) -> FoldedBatch:
-    """Apply events to their users' records, in order; copies and those applied before are left out.
+    """Apply events to their users' columns, in order; copies and those applied before are left out.
 
     The arrays of the users are not touched: that is the stage `adapt`. Users who are not resident
     are brought in.
@@ -84,122 +97,99 @@ def fold(events: EventColumns, users: Users, items: ItemRows) -> FoldedBatch:
     Raises:
         StateStoreError: stored users cannot be read, or others not be stored.
     """
-    users.bring_in(dict(zip(events.user_ids, events.partitions, strict=True)))
+    slots = users.bring_in(events.user_ids, events.partitions)
     users.saw(events.partitions, events.times)
-    folding = _Folding(users.arena, items, users.ttl_ms)
-    for position in range(len(events)):
-        folding.add(events, position)
-    return folding.batch()
+    arena = users.arena
+    texts = _search_texts(events)
+    arrived = _arrived(events, slots, texts, items)
+    unpublished = _unpublished(arena, slots)
+    out = room_for(len(events), arena.recent_events)
+    ttl_ms = FOR_EVER if users.ttl_ms is None else users.ttl_ms
+    n = fold_events(arena.columns, arrived, ttl_ms, arena.scratch, out)
+    _keep_texts(arena, events, arrived, out)
+    return _batch(arrived, out, n, texts, unpublished)
 
 
-def gap_seconds(time: int, last_time: int) -> float:
-    """Return the seconds since the last event, 0 if time ran backwards, `NO_GAP` if it is first."""
-    return NO_GAP if last_time == NEVER else max(0, time - last_time) / 1000.0
+def _arrived(
+    events: EventColumns, slots: NDArray[np.int64], texts: dict[int, str], items: ItemRows
+) -> Arrived:
+    n = len(events)
+    types = np.fromiter((EVENT_TYPE_INDEX[kind] for kind in events.types), np.uint8, n)
+    found = np.array(items.rows(events.item_ids), np.int32)
+    as_text = found == NO_ITEM
+    if as_text.any():
+        named = [i for i in np.flatnonzero(as_text).tolist() if events.item_ids[i] is not None]
+        found[named] = KEPT_AS_TEXT
+    evidence = IS_ITEM_EVIDENCE[types]
+    searches = np.zeros(n, np.bool_)
+    searches[list(texts)] = True
+    return Arrived(
+        slots=slots,
+        partitions=np.array(events.partitions, np.int64),
+        offsets=np.array(events.offsets, np.int64),
+        keys=np.fromiter(map(event_key, events.event_ids), np.uint64, n),
+        types=types,
+        times=np.array(events.times, np.int64),
+        items=found,
+        rows=np.where(evidence & ~as_text, found, np.int32(NO_ITEM)),
+        idle=~(evidence | searches),
+        searches=searches,
+    )
 
 
-def pad_rows(lists: Sequence[list[int]], width: int) -> NDArray[np.int64]:
-    """Return lists of rows, none longer than `width`, as an array filled up with `NO_ITEM`."""
-    rows = np.full((len(lists), width), NO_ITEM, np.int64)
-    for i, values in enumerate(lists):
-        rows[i, : len(values)] = values
-    return rows
+def _search_texts(events: EventColumns) -> dict[int, str]:
+    """Return the texts searched for by the position of the event."""
+    texts = {}
+    for i, query in enumerate(events.queries):
+        if query is not None and (text := search_text(events.types[i], query)) is not None:
+            texts[i] = text
+    return texts
 
 
-class _Folding:
-    """Collects the columns of a `FoldedBatch`."""
+def _unpublished(arena: UserArena, slots: NDArray[np.int64]) -> Unpublished:
+    here = np.unique(slots)
+    known = arena.columns.events_seen[here] > 0
+    wanted = here[known & ~arena.published_known[here]]
+    rows = np.full((len(wanted), arena.recent_events), NO_ITEM, np.int64)
+    recent_rows_of(arena.columns, wanted, rows)
+    return Unpublished(wanted, rows)
 
-    def __init__(self, arena: UserArena, items: ItemRows, ttl_ms: int | None) -> None:
-        self._arena = arena
-        self._items = items
-        self._ttl_ms = ttl_ms
-        self._anew: list[int] = []
-        self._latest: dict[int, int] = {}  # slot → position of the user's latest event here
-        self._source: list[int] = []
-        self._users: list[ResidentUser] = []
-        self._types: list[int] = []
-        self._gaps: list[float] = []
-        self._rows: list[int] = []
-        self._searches: dict[int, str] = {}
-        self._rounds: list[int] = []
-        self._previous: list[int] = []
-        self._events_seen: list[int] = []
-        self._recent: list[list[int]] = []
-        self._unpublished: dict[int, list[int]] = {}
-        self._outcomes: Counter[Outcome] = Counter()
-        self._without_step: Counter[NoStep] = Counter()
 
-    def add(self, events: EventColumns, i: int) -> None:
-        user = self._arena.get(events.user_ids[i])
-        assert user is not None  # admitted before
-        partition, offset = events.partitions[i], events.offsets[i]
-        if partition == user.partition and offset <= user.offset:
-            self._outcomes[Outcome.ALREADY_APPLIED] += 1
-            return
-        if self._ttl_ms is not None and user.idle_ms(events.times[i]) > self._ttl_ms:
-            user.forget()
-            self._anew.append(len(self._users))
-        key = event_key(events.event_ids[i])
-        if key in user.recent:
-            self._outcomes[Outcome.DUPLICATE] += 1
-            return
-        self._outcomes[Outcome.APPLIED] += 1
-        if user.events_seen and not self._arena.published_known[user.slot]:
-            self._unpublished.setdefault(user.slot, user.recent.known_rows())
-        user.partition, user.offset = partition, offset
-        user.events_seen += 1
-        self._apply(user, events, i, key)
+def _keep_texts(arena: UserArena, events: EventColumns, arrived: Arrived, out: Folded) -> None:
+    """Keep queries, and the ids of items that the catalogue does not hold."""
+    applied = out.outcomes == APPLIED
+    for i in np.flatnonzero((arrived.items == KEPT_AS_TEXT) & applied).tolist():
+        item_id = events.item_ids[i]
+        assert item_id is not None
+        arena.add_texts(int(arrived.slots[i])).items[int(arrived.keys[i])] = item_id
+    for i, query in enumerate(events.queries):
+        if query is not None and applied[i]:
+            kept = arena.add_texts(int(arrived.slots[i])).queries
+            kept[int(arrived.keys[i])] = query[:QUERY_CHARACTERS]
 
-    def _apply(self, user: ResidentUser, events: EventColumns, i: int, key: int) -> None:
-        kind, item_id, query, time = (
-            events.types[i],
-            events.item_ids[i],
-            events.queries[i],
-            events.times[i],
-        )
-        position = len(self._users)
-        row = evidence_row(kind, item_id, self._items)
-        text = search_text(kind, query)
-        self._gaps.append(gap_seconds(time, user.last_time))
-        if row != NO_ITEM or text is not None:
-            user.last_time = max(user.last_time, time)
-        else:
-            tells_nothing = kind not in SUPPORT_TYPES or kind is EventType.SEARCH
-            self._without_step[NoStep.NO_EVIDENCE if tells_nothing else NoStep.UNKNOWN_ITEM] += 1
-        if text is not None:
-            self._searches[position] = text
-        kept_query = None if query is None else query[:QUERY_CHARACTERS]
-        place = EVENT_TYPE_INDEX[kind]
-        user.active = max(user.active, time)
-        user.recent.add(key, place, time, item_id=item_id, query=kept_query, row=row)
-        user.recent.trim(self._arena.recent_events)
-        before = self._latest.get(user.slot, NONE_BEFORE)
-        self._latest[user.slot] = position
-        self._rounds.append(0 if before == NONE_BEFORE else self._rounds[before] + 1)
-        self._previous.append(before)
-        self._source.append(i)
-        self._users.append(user)
-        self._types.append(place)
-        self._rows.append(row)
-        self._events_seen.append(user.events_seen)
-        self._recent.append(user.recent.known_rows())
 
-    def batch(self) -> FoldedBatch:
-        anew = np.zeros(len(self._users), np.bool_)
-        anew[self._anew] = True
-        return FoldedBatch(
-            source=np.array(self._source, np.int64),
-            users=self._users,
-            slots=np.array([user.slot for user in self._users], np.int64),
-            types=np.array(self._types, np.int64),
-            gaps=np.array(self._gaps, np.float32),
-            rows=np.array(self._rows, np.int64),
-            searches=self._searches,
-            rounds=np.array(self._rounds, np.int64),
-            previous=np.array(self._previous, np.int64),
-            events_seen=np.array(self._events_seen, np.int64),
-            recent_rows=pad_rows(self._recent, self._arena.recent_events),
-            anew=anew,
-            unpublished=self._unpublished,
-            outcomes=self._outcomes,
-            without_step=self._without_step,
-        )
+def _batch(
+    arrived: Arrived, out: Folded, n: int, texts: dict[int, str], unpublished: Unpublished
+) -> FoldedBatch:
+    source = out.source[:n]
+    position = {int(i): p for p, i in enumerate(source)} if texts else {}
+    rows, idle = arrived.rows[source], arrived.idle[source]
+    counts = np.bincount(out.outcomes, minlength=len(_OUTCOMES))
+    nothing = int(idle.sum())
+    unknown = int(((rows == NO_ITEM) & ~idle & ~arrived.searches[source]).sum())
+    return FoldedBatch(
+        source=source,
+        slots=arrived.slots[source],
+        types=arrived.types[source].astype(np.int64),
+        gaps=out.gaps[:n],
+        rows=rows.astype(np.int64),
+        searches={position[i]: text for i, text in texts.items() if i in position},
+        rounds=out.rounds[:n],
+        previous=out.previous[:n],
+        events_seen=out.events_seen[:n],
+        recent_rows=out.recent_rows[:n],
+        anew=out.anew[:n],
+        unpublished=unpublished,
+        outcomes=+Counter(dict(zip(_OUTCOMES, counts.tolist(), strict=True))),
+        without_step=+Counter({NoStep.NO_EVIDENCE: nothing, NoStep.UNKNOWN_ITEM: unknown}),
+    )

@@ -1,4 +1,4 @@
-"""A user's state as a record of the compacted `user-state` topic, and back."""
+"""Checking and reading a record of the compacted `user-state` topic."""
 
 from __future__ import annotations
 
@@ -9,40 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from schemas.codec import encode_state
 from schemas.dead_letter import DeadLetterReason
 from schemas.errors import DecodeError
 from schemas.user_state import FIRST_LAYOUT, LAYOUT_VERSION, UserState
 from worker.model.interface import AdaptationModel, UserArrays
-from worker.state.arena import ResidentUser, UserArena
 from worker.state.compact import CompactLayout
-
-
-def encode_states(
-    users: Sequence[ResidentUser], arena: UserArena, model_version: str
-) -> list[bytes]:
-    """Return the values of `user-state` records that hold these users as they are now."""
-    slots = np.array([user.slot for user in users], np.int64)
-    rows = arena.gather_rows(arena.to_device(slots)).cpu().numpy()
-    width = rows.shape[1]
-    arrays = rows.tobytes()
-    return [
-        encode_state(
-            UserState(
-                version=LAYOUT_VERSION,
-                user_id=user.user_id,
-                partition=user.partition,
-                offset=user.offset,
-                events_seen=user.events_seen,
-                last_time=user.last_time,
-                active=user.active,
-                model_version=model_version,
-                arrays=arrays[i * width : (i + 1) * width],
-                recent=user.recent.to_record(user.active),
-            )
-        )
-        for i, user in enumerate(users)
-    ]
 
 
 def check_state(state: UserState, model: AdaptationModel) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -10,10 +10,19 @@ from numpy.typing import NDArray
 
 from schemas.clickstream import SUPPORT_TYPES, EventType
 from worker.rows import NO_ITEM
+from worker.state.user_columns import NEVER
 
 QUERY_CHARACTERS = 512
 """Characters of a search query that are used: more than a text encoder's token limit holds, and a
 bound on the size of a user's state."""
+
+IS_ITEM_EVIDENCE: NDArray[np.bool_] = np.array(
+    [kind in SUPPORT_TYPES and kind is not EventType.SEARCH for kind in EventType]
+)
+"""Whether an event of the type is evidence of liking its item, by row of `EVENT_TYPE_INDEX`."""
+
+NO_GAP = -1.0
+"""In place of seconds, where there was no event before."""
 
 
 class ItemRows(Protocol):
@@ -21,6 +30,10 @@ class ItemRows(Protocol):
 
     def row(self, item_id: str | None) -> int:
         """Return the row of an item, `NO_ITEM` if the catalogue does not hold it."""
+        ...
+
+    def rows(self, item_ids: Sequence[str | None]) -> list[int]:
+        """Return the row of each item."""
         ...
 
 
@@ -53,3 +66,8 @@ def learns(rows: NDArray[np.int64], searches: Iterable[int]) -> NDArray[np.bool_
     learning: NDArray[np.bool_] = rows != NO_ITEM
     learning[list(searches)] = True
     return learning
+
+
+def gap_seconds(time: int, last_time: int) -> float:
+    """Return the seconds since the last event, 0 if time ran backwards, `NO_GAP` if it is first."""
+    return NO_GAP if last_time == NEVER else max(0, time - last_time) / 1000.0

@@ -7,13 +7,17 @@ user's events alone, and the sweep is what frees the room of those who do not co
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
 
 from schemas.codec import decode_state
 from schemas.errors import DecodeError
 from worker.state.arena import UserArena
 from worker.state.entry import from_entry
 from worker.state.store import StateStore
+from worker.state.user_columns import NO_PARTITION
 
 _SLACK_MS = 24 * 3600 * 1000
 """Events that come late by less find their users, and so do they where one event's time is ahead by
@@ -37,15 +41,15 @@ class IdleSweep:
         self._store = store
         self._longest_ms = ttl_ms + _SLACK_MS
         self._now: dict[int, int] = {}
-        self._to_check: list[str] = []
+        self._next_slot = 0
         self._turn = 0
 
-    def saw(self, partitions: Iterable[int], times: Iterable[int]) -> None:
+    def saw(self, partitions: Sequence[int], times: Sequence[int]) -> None:
         """Take note of events' times."""
-        now = self._now
-        for partition, time in zip(partitions, times, strict=True):
-            if time > now.get(partition, 0):
-                now[partition] = time
+        at, of = np.array(times, np.int64), np.array(partitions, np.int64)
+        for partition in np.unique(of).tolist():
+            latest = int(at[of == partition].max())
+            self._now[partition] = max(latest, self._now.get(partition, 0))
 
     def drop(self, partition: int) -> None:
         """Forget a partition's clock: it is someone else's."""
@@ -55,18 +59,27 @@ class IdleSweep:
         """Look at the next users of either place and return whom it forgot, with their partitions.
 
         Args:
-            most: users to look at in the arena, and as many in the store.
+            most: slots to look at in the arena, and users in the store.
         """
         return self._of_arena(most) + self._of_store(most)
 
     def _of_arena(self, most: int) -> list[tuple[str, int]]:
-        if not self._to_check:
-            self._to_check = [user.user_id for user in self._arena]
-        count = min(most, len(self._to_check))
-        looked_at = [self._arena.get(self._to_check.pop()) for _ in range(count)]
-        idle = [user for user in looked_at if user and self._is_idle(user.partition, user.active)]
-        self._arena.release(idle)
-        return [(user.user_id, user.partition) for user in idle]
+        columns = self._arena.columns
+        begin, slots = self._next_slot, len(columns.partition)
+        end = min(begin + most, slots)
+        self._next_slot = 0 if end == slots else end
+        looked_at = slice(begin, end)
+        partitions = columns.partition[looked_at]
+        idle = np.zeros(end - begin, np.bool_)
+        for partition in set(partitions.tolist()) - {NO_PARTITION}:
+            late = self._is_idle(partition, columns.active[looked_at])
+            idle |= (partitions == partition) & late
+        gone = begin + np.flatnonzero(idle)
+        forgotten = [
+            (self._arena.user_id(slot), int(columns.partition[slot])) for slot in gone.tolist()
+        ]
+        self._arena.release(gone)
+        return forgotten
 
     def _of_store(self, most: int) -> list[tuple[str, int]]:
         partitions = self._store.partitions
@@ -79,13 +92,14 @@ class IdleSweep:
         idle = [
             user_id
             for user_id, entry in self._store.scan(partition, most)
-            if self._is_idle(partition, _active(entry))
+            if self._is_idle(partition, np.array([_active(entry)]))[0]
         ]
         self._store.take(partition, idle)
         return [(user_id, partition) for user_id in idle]
 
-    def _is_idle(self, partition: int, active: int) -> bool:
-        return self._now.get(partition, 0) - active > self._longest_ms
+    def _is_idle(self, partition: int, active: NDArray[np.int64]) -> NDArray[np.bool_]:
+        idle: NDArray[np.bool_] = self._now.get(partition, 0) - active > self._longest_ms
+        return idle
 
 
 def _active(entry: bytes) -> int:

@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from worker.metrics import UserMove, WorkerMetrics
-from worker.state.arena import ResidentUser, UserArena
-from worker.state.changelog import encode_states
+from worker.state.arena import NO_SLOT, UserArena
 from worker.state.entry import from_entry, to_entry
+from worker.state.records import StateRecords
 from worker.state.store import MemoryStore, StateStore
 from worker.state.sweep import IdleSweep
 
@@ -40,7 +41,7 @@ class Users:
         store: of the others.
         revive: makes users of records.
         metrics: of who comes and goes.
-        model_version: of the bundle, for the records.
+        records: makes records of users.
         most_resident: users that may be resident; None for any number. A micro-batch's users are
             resident together, so there may be more of them for as long as it takes.
         ttl_ms: milliseconds that a user may be idle, by event time, before being forgotten; None
@@ -54,7 +55,7 @@ class Users:
         revive: Revive,
         metrics: WorkerMetrics,
         *,
-        model_version: str,
+        records: StateRecords,
         most_resident: int | None = None,
         ttl_ms: int | None = None,
     ) -> None:
@@ -62,36 +63,39 @@ class Users:
         self._store = store
         self._revive = revive
         self._metrics = metrics
-        self._model_version = model_version
+        self._records = records
         self._most_resident = most_resident
         self.ttl_ms = ttl_ms
         self._sweep = None if ttl_ms is None else IdleSweep(arena, store, ttl_ms)
 
-    def bring_in(self, wanted: Mapping[str, int]) -> None:
-        """Have these users, each with the partition of its events, in the arena.
+    def bring_in(self, user_ids: Sequence[str], partitions: Sequence[int]) -> NDArray[np.int64]:
+        """Have users in the arena; those not known get a slot at the model's starting point.
 
-        Users not known get a slot at the model's starting point.
+        Args:
+            user_ids: n of them, some more than once.
+            partitions: of their events.
+
+        Returns:
+            Their slots, (n,).
 
         Raises:
             StateStoreError: the store cannot be read or written.
         """
-        missing: dict[int, list[str]] = {}
-        for user_id, partition in wanted.items():
-            if self.arena.get(user_id) is None:
-                missing.setdefault(partition, []).append(user_id)
-        if self._most_resident is not None:
-            coming = sum(map(len, missing.values()))
-            others = len(self.arena) - (len(wanted) - coming)
-            self.arena.touch(wanted)
-            self._evict(min(others, len(self.arena) + coming - self._most_resident))
-        for partition, user_ids in missing.items():
-            self._return(partition, self._store.take(partition, user_ids))
-        new = [(user, p) for p, users in missing.items() for user in users]
-        self.arena.admit_all([pair for pair in new if self.arena.get(pair[0]) is None])
+        slots = np.array(self.arena.find(user_ids), np.int64)
+        missing = np.flatnonzero(slots == NO_SLOT).tolist()
+        self.arena.touch(slots[slots != NO_SLOT])
+        if missing:
+            coming = {user_ids[i]: partitions[i] for i in missing}
+            self._make_room(len(coming), len(np.unique(slots)) - 1)
+            self._admit(coming)
+            slots[missing] = self.arena.find([user_ids[i] for i in missing])
+        elif self._most_resident is not None:
+            self._make_room(0, len(np.unique(slots)))
+        return slots
 
     def saw(self, partitions: Sequence[int], times: Sequence[int]) -> None:
         """Take note of the times of events, for `forget_idle`."""
-        if self._sweep is not None:
+        if self._sweep is not None and len(partitions):
             self._sweep.saw(partitions, times)
 
     def forget_idle(self, most: int) -> list[tuple[str, int]]:
@@ -154,19 +158,37 @@ class Users:
         self._store.close()
 
     def _release(self, user_ids: Iterable[str]) -> bool:
-        resident = [user for user_id in user_ids if (user := self.arena.get(user_id))]
+        slots = np.array(self.arena.find(list(user_ids)), np.int64)
+        resident = slots[slots != NO_SLOT]
         self.arena.release(resident)
-        return bool(resident)
+        return bool(resident.size)
+
+    def _make_room(self, coming: int, staying: int) -> None:
+        """Evict as many of those who are not in the micro-batch as there are too many."""
+        if self._most_resident is not None:
+            others = len(self.arena) - staying
+            self._evict(min(others, len(self.arena) + coming - self._most_resident))
+
+    def _admit(self, coming: Mapping[str, int]) -> None:
+        by_partition: dict[int, list[str]] = {}
+        for user_id, partition in coming.items():
+            by_partition.setdefault(partition, []).append(user_id)
+        for partition, user_ids in by_partition.items():
+            self._return(partition, self._store.take(partition, user_ids))
+        found = self.arena.find(list(coming))
+        new = [user for user, slot in zip(coming, found, strict=True) if slot == NO_SLOT]
+        self.arena.admit_all(new, [coming[user] for user in new])
 
     def _evict(self, count: int) -> None:
-        leaving = self.arena.longest_away(count)
-        if not leaving:
+        leaving = self.arena.take_longest_away(max(0, count))
+        if not leaving.size:
             return
-        records = encode_states(leaving, self.arena, self._model_version)
         by_partition: dict[int, dict[str, bytes]] = {}
-        for user, record in zip(leaving, records, strict=True):
-            entry = to_entry(self._published(user), record)
-            by_partition.setdefault(user.partition, {})[user.user_id] = entry
+        partitions = self.arena.columns.partition[leaving].tolist()
+        records = self._records.encode(leaving)
+        for slot, partition, record in zip(leaving.tolist(), partitions, records, strict=True):
+            entry = to_entry(self._published(slot), record)
+            by_partition.setdefault(partition, {})[self.arena.user_id(slot)] = entry
         for partition, entries in by_partition.items():
             self._store.put(partition, entries)
         self.arena.release(leaving)
@@ -183,18 +205,18 @@ class Users:
             if published:
                 lists[user_id] = published
         self._revive(users)
-        returned = [user for user_id in lists if (user := self.arena.get(user_id))]
+        found = zip(self.arena.find(list(lists)), lists.values(), strict=True)
+        returned = [(slot, published) for slot, published in found if slot != NO_SLOT]
         if returned:
-            slots = np.array([user.slot for user in returned], np.int64)
-            rows = np.frombuffer(b"".join(lists[user.user_id] for user in returned), np.int32)
+            slots = np.array([slot for slot, _ in returned], np.int64)
+            rows = np.frombuffer(b"".join(published for _, published in returned), np.int32)
             self.arena.published_rows[slots] = rows.reshape(len(returned), -1)
             self.arena.published_known[slots] = True
         self._metrics.user_moves.labels(UserMove.RETURNED.value).inc(len(entries))
 
-    def _published(self, user: ResidentUser) -> bytes:
+    def _published(self, slot: int) -> bytes:
         arena = self.arena
-        known = arena.published_known[user.slot]
-        return arena.published_rows[user.slot].tobytes() if known else b""
+        return arena.published_rows[slot].tobytes() if arena.published_known[slot] else b""
 
 
 def all_resident(arena: UserArena, metrics: WorkerMetrics) -> Users:
@@ -203,4 +225,4 @@ def all_resident(arena: UserArena, metrics: WorkerMetrics) -> Users:
     def revive(stored: Sequence[StoredUser]) -> None:
         raise AssertionError("nobody is stored")
 
-    return Users(arena, MemoryStore(), revive, metrics, model_version="")
+    return Users(arena, MemoryStore(), revive, metrics, records=StateRecords(arena, ""))

@@ -18,7 +18,7 @@ from worker.metrics import WorkerMetrics
 from worker.outputs import RecommendationWriter
 from worker.pipeline import Pipeline
 from worker.state.arena import UserArena
-from worker.state.changelog import encode_states
+from worker.state.records import StateRecords
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,7 +69,7 @@ class Job:
         catalogue = load_catalogue(self._model, shop_of(bundle).items())
         settings = WorkerSettings(top_k=order.top_k, recent_events=order.recent_events)
         self._arena = UserArena(
-            self._model, recent_events=settings.recent_events, top_k=settings.top_k
+            self._model, catalogue, recent_events=settings.recent_events, top_k=settings.top_k
         )
         self._pipeline = Pipeline(self._model, catalogue, self._arena, WorkerMetrics(), settings)
         self._writer = RecommendationWriter(
@@ -80,6 +80,7 @@ class Job:
             variant="bench",
             now_ms=lambda: time.time_ns() // 1_000_000,
         )
+        self._states = StateRecords(self._arena, self._model.version)
         self._decode = msgspec.json.Decoder(ClickstreamEvent).decode
         self._offset = 0
 
@@ -88,8 +89,7 @@ class Job:
         events = [self._decode(value) for value in values]
         answers = self._pipeline.process(columns(events, self._offset))
         self._offset += len(values)
-        changed = answers.changed_users()
-        encoded = encode_states(changed, self._arena, self._model.version)
+        encoded = self._states.encode(answers.changed_slots())
         last = answers.batch.last_of_user().tolist()
         states = dict(zip(last, encoded, strict=True))
         records = self._writer.records(answers)
