@@ -11,30 +11,41 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from schemas.catalog import CatalogItem, item_text
+from worker.catalogue_items import NO_TEXT_YET, CatalogueItems, ItemChange
 from worker.metrics import CatalogueChange
 from worker.model.interface import AdaptationModel
 from worker.ranking_index.index import ItemIndex
 from worker.rows import NO_ITEM
 
-_NO_TEXT_YET = "\x00"
-"""Differs from every item's text."""
+__all__ = ["Catalogue", "ItemChange", "Unencoded"]
 
 
 @dataclass(frozen=True)
-class ItemChange:
-    """One readable record of the `catalog` topic."""
+class Unencoded:
+    """Items whose vectors are not those of their texts."""
 
-    item_id: str
-    item: CatalogItem | None
-    """None removes the item."""
+    rows: list[int]
+    item_ids: list[str]
+    texts: list[str]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def parts(self, size: int) -> Iterable[Unencoded]:
+        """Yield them in parts of at most so many."""
+        for start in range(0, len(self.rows), size):
+            part = slice(start, start + size)
+            yield Unencoded(self.rows[part], self.item_ids[part], self.texts[part])
 
 
 class Catalogue:
-    """Items by row. A row keeps its item for good, so rows may be remembered elsewhere.
+    """Items by row, with the vectors that a model gives them. A row keeps its item for good, so
+    rows may be remembered elsewhere.
 
     An item that is removed keeps its row and vector but is no longer found by `row`; should it come
     back, it takes the same row.
+
+    Catalogues made by `beside` share the items. Changes reach all that are kept level.
 
     Args:
         model: makes the vectors.
@@ -42,21 +53,25 @@ class Catalogue:
     """
 
     def __init__(self, model: AdaptationModel, capacity: int = 1024) -> None:
+        self._share(model, CatalogueItems(), [self], capacity)
+
+    def _share(
+        self, model: AdaptationModel, items: CatalogueItems, level: list[Catalogue], capacity: int
+    ) -> None:
         self._model = model
-        self._rows: dict[str, int] = {}
-        self._removed: dict[str, int] = {}
-        self._removal_callbacks: list[Callable[[int], None]] = []
-        self._texts: list[str] = []
+        self._items = items
+        self._level = level
+        self._rows = items.rows
         self._vectors = torch.zeros(capacity, model.dim, device=model.device)
         self._available = torch.zeros(capacity, dtype=torch.bool, device=model.device)
         self._available_count = 0
         # Elsewhere, scoring every item is faster.
         on_cpu = model.device.type == "cpu"
         self._index = ItemIndex(model.dim, capacity) if on_cpu else None
-        self.item_ids: list[str] = []
+        self._encoded: list[str] = []
+        """By row, the text that the vector is of; the very object that is among the items."""
+        self.item_ids = items.item_ids
         """Item id by row."""
-        self.revision = 0
-        """Goes up with every change that can change a ranking."""
 
     def __len__(self) -> int:
         """Return the number of items, those that may not be recommended included."""
@@ -85,26 +100,27 @@ class Catalogue:
         return self._index
 
     @property
+    def revision(self) -> int:
+        """Goes up with every change that can change a ranking."""
+        return self._items.revision
+
+    @property
     def removed_rows(self) -> Iterable[int]:
         """Rows of the items that were removed and did not come back."""
-        return self._removed.values()
+        return self._items.removed.values()
 
     def on_removal(self, callback: Callable[[int], None]) -> None:
         """Have a function called with the row of each item that is removed from now on."""
-        self._removal_callbacks.append(callback)
+        self._items.removal_callbacks.append(callback)
 
     def reserve(self, item_id: str) -> int:
         """Return the row that an item has or will have, once the catalogue holds it.
 
         Until then it is like an item that was removed: not found by `row`, not recommended.
         """
-        row = self._rows.get(item_id, self._removed.get(item_id, NO_ITEM))
-        if row == NO_ITEM:
-            row = self._removed[item_id] = len(self.item_ids)
-            self.item_ids.append(item_id)
-            self._texts.append(_NO_TEXT_YET)
-            self._grow(len(self.item_ids))
-            self.revision += 1
+        row = self._items.reserve(item_id)
+        for catalogue in self._level:
+            catalogue._grow(len(self.item_ids))
         return row
 
     def row(self, item_id: str | None) -> int:
@@ -122,81 +138,69 @@ class Catalogue:
 
         Only new items and items whose text changed cost a pass through the text encoder.
         """
-        latest = {change.item_id: change.item for change in changes}
-        done = Counter({CatalogueChange.UNCHANGED: len(changes) - len(latest)})
-        texts: dict[str, str] = {}
-        available: dict[str, bool] = {}
-        for item_id, item in latest.items():
-            if item is None:
-                done[self._remove(item_id, available)] += 1
-                continue
-            text = item_text(item)
-            done[self._place(item_id, text, item.available, texts)] += 1
-            available[item_id] = item.available
-        self._set_vectors(texts)
-        self._set_available(available)
-        if done.total() > done[CatalogueChange.UNCHANGED]:
-            self.revision += 1
-        return +done
+        applied = self._items.apply(changes)
+        for catalogue in self._level:
+            catalogue._grow(len(self.item_ids))
+            catalogue.encode(self._of_rows(applied.texts))
+            catalogue._set_available(list(applied.available), list(applied.available.values()))
+        return +applied.done
 
-    def _remove(self, item_id: str, available: dict[str, bool]) -> CatalogueChange:
-        row = self._rows.pop(item_id, NO_ITEM)
-        if row == NO_ITEM:
-            return CatalogueChange.UNCHANGED
-        self._removed[item_id] = row
-        available[item_id] = False
-        for callback in self._removal_callbacks:
-            callback(row)
-        return CatalogueChange.REMOVED
+    def beside(self, model: AdaptationModel) -> Catalogue:
+        """Return the same items with no vectors yet, for another model.
 
-    def _place(
-        self, item_id: str, text: str, available: bool, texts: dict[str, str]
-    ) -> CatalogueChange:
-        row = self._rows.get(item_id, NO_ITEM)
-        if row == NO_ITEM:
-            row = self._removed.pop(item_id, NO_ITEM)
-            known = row != NO_ITEM
-            self._rows[item_id] = row if known else len(self.item_ids)
-            if not known:
-                self.item_ids.append(item_id)
-                self._texts.append(text)
-            if not known or self._texts[row] != text:
-                texts[item_id] = text
-            return CatalogueChange.ADDED
-        if self._texts[row] != text:
-            texts[item_id] = text
-            return CatalogueChange.CHANGED
-        if bool(self._available[row]) != available:
-            return CatalogueChange.CHANGED
-        return CatalogueChange.UNCHANGED
+        It is not kept level: `unencoded` says what `encode` is to be given, which may be another
+        thread's work, and then `keep_level` takes it in.
+        """
+        other = Catalogue.__new__(Catalogue)
+        other._share(model, self._items, self._level, len(self._vectors))
+        return other
 
-    def _set_vectors(self, texts: dict[str, str]) -> None:
-        self._grow(len(self.item_ids))
-        if not texts:
+    def unencoded(self) -> Unencoded:
+        """Return the items whose vectors are not those of their texts."""
+        texts, encoded = self._items.texts, self._encoded
+        stale = [row for row, (a, b) in enumerate(zip(texts, encoded, strict=False)) if a is not b]
+        stale += range(len(encoded), len(texts))
+        return self._of_rows([row for row in stale if texts[row] is not NO_TEXT_YET])
+
+    def encode(self, items: Unencoded) -> None:
+        """Give items the vectors of these texts."""
+        if not len(items):
             return
-        rows = [self._rows[item_id] for item_id in texts]
-        for row, text in zip(rows, texts.values(), strict=True):
-            self._texts[row] = text
-        vectors = self._model.item_vectors(list(texts), list(texts.values()))
-        self._vectors[torch.tensor(rows, device=vectors.device)] = vectors
+        self._grow(max(items.rows) + 1)
+        vectors = self._model.item_vectors(items.item_ids, items.texts)
+        self._vectors[torch.tensor(items.rows, device=vectors.device)] = vectors
         if self._index is not None:
-            self._index.set_vectors(np.array(rows), vectors.numpy())
+            self._index.set_vectors(np.array(items.rows), vectors.numpy())
+        for row, text in zip(items.rows, items.texts, strict=True):
+            self._encoded[row] = text
 
-    def _set_available(self, available: dict[str, bool]) -> None:
-        if not available:
+    def keep_level(self) -> None:
+        """Take changes in from now on, and those up to now at once."""
+        self._grow(len(self.item_ids))
+        self.encode(self.unencoded())
+        self._set_available(list(range(len(self.item_ids))), self._items.available)
+        if self not in self._level:
+            self._level.append(self)
+
+    def leave_be(self) -> None:
+        """Take no more changes in; what has changed by then is `unencoded`."""
+        self._level.remove(self)
+
+    def _of_rows(self, rows: list[int]) -> Unencoded:
+        ids, texts = self.item_ids, self._items.texts
+        return Unencoded(rows, [ids[row] for row in rows], [texts[row] for row in rows])
+
+    def _set_available(self, rows: list[int], available: list[bool]) -> None:
+        if not rows:
             return
-        rows = [
-            self._rows.get(item_id, self._removed.get(item_id, NO_ITEM)) for item_id in available
-        ]
         device = self._available.device
-        self._available[torch.tensor(rows, device=device)] = torch.tensor(
-            list(available.values()), device=device
-        )
+        self._available[torch.tensor(rows, device=device)] = torch.tensor(available, device=device)
         self._available_count = int(self._available.sum())
         if self._index is not None:
-            self._index.set_available(np.array(rows), np.array(list(available.values())))
+            self._index.set_available(np.array(rows), np.array(available))
 
     def _grow(self, rows: int) -> None:
+        self._encoded += [NO_TEXT_YET] * (rows - len(self._encoded))
         if self._index is not None:
             self._index.reserve(rows)
         capacity = len(self._available)

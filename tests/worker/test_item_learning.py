@@ -2,12 +2,13 @@
 
 import logging
 from collections import Counter
+from dataclasses import fields
 
 import msgspec
 import pytest
 from confluent_kafka import Message
 from recording_learner import Lesson, recording
-from worker_parts import NOW_MS, Journal, Worker, event, item
+from worker_parts import NOW_MS, Journal, Worker, event, item, messages
 
 from schemas.clickstream import EVENT_TYPE_INDEX, EventType
 from schemas.codec import decode_transitions
@@ -15,6 +16,7 @@ from schemas.item_transitions import LAYOUT_VERSION, ItemTransition, ItemTransit
 from schemas.settings import WorkerSettings
 from worker.catalogue import ItemChange
 from worker.metrics import TransitionSource
+from worker.stages.decode import EventColumns
 
 DAY_MS = 86_400_000
 
@@ -340,3 +342,21 @@ def test_a_clickstream_made_anew_is_learned_by_all_from_its_beginning():
     # What is left of the epoch before, in slots not yet overwritten, brings nothing back.
     follow(later, as_read(worker.journal)[:4])
     assert len(lessons(later)) == 300
+
+
+def test_the_parts_of_a_micro_batch_may_come_in_any_order():
+    events = [event(f"u{n % 3}", n, f"i{n}") for n in range(12)]
+    whole, parts = a_worker(), a_worker()
+    whole.process(events)
+    batch = messages(events)
+    decoded = parts.processor._decoder.decode(batch).events
+    for user in ("u2", "u0", "u1"):
+        chosen = [i for i, user_id in enumerate(decoded.user_ids) if user_id == user]
+        columns = {f.name: [getattr(decoded, f.name)[i] for i in chosen] for f in fields(decoded)}
+        parts.pipeline.process(EventColumns(**columns))
+    parts.journal.publish(parts.item_learning.records())
+    assert blocks(parts.journal) == blocks(whole.journal)
+    assert sorted(lessons(parts)) == sorted(lessons(whole))
+    # Told to others, and so known, from now on.
+    parts.process(events)
+    assert sorted(lessons(parts)) == sorted(lessons(whole))

@@ -55,6 +55,8 @@ class ItemLearning:
         self._max_future_ms = max_future_ms
         self._now_ms = now_ms
         self._learner: TransitionLearner | None = None
+        self._selected: list[tuple[int, ItemTransition]] = []
+        """Partition and transition of each event of the micro-batch that is not in the log yet."""
 
     @property
     def learner(self) -> TransitionLearner:
@@ -68,10 +70,11 @@ class ItemLearning:
         self._catalogue.on_removal(learner.forget_row)
 
     def select(self, events: EventColumns, batch: FoldedBatch) -> OwnTransitions:
-        """Return what is to be learned from a micro-batch, and keep it for `records`.
+        """Return what is to be learned from a micro-batch, or a part of one, and keep it.
 
-        Left out is what is known from `item-transitions`: the batch may be processed again after a
-        crash. Whoever calls this teaches `learner` what is `chosen`, in order.
+        The parts of a micro-batch may come in any order; `records` ends it. Left out is what is
+        known from `item-transitions`: the batch may be processed again after a crash. Whoever calls
+        this teaches `learner` what is `chosen`, in order.
         """
         transitions = of_batch(events, batch, self._catalogue.removed_rows)
         learns = transitions.items != NO_ITEM
@@ -90,6 +93,10 @@ class ItemLearning:
 
     def records(self) -> list[OutgoingRecord]:
         """Return the records that tell the other workers of all that `select` kept since."""
+        selected, self._selected = self._selected, []
+        # The log takes the offsets of a partition in order.
+        for partition, transition in sorted(selected, key=lambda one: (one[0], one[1].offset)):
+            self._log.add(partition, transition)
         records = self._log.records()
         size = sum(len(record.key or b"") + len(record.value or b"") for record in records)
         self._metrics.item_transitions_bytes.inc(size)
@@ -125,23 +132,21 @@ class ItemLearning:
     def _take_up(
         self, events: EventColumns, source: int, before: list[int]
     ) -> TransitionDrop | None:
-        """Put an event into the log, unless it is known there."""
+        """Keep an event for the log, unless it is known there."""
         partition, offset = events.partitions[source], events.offsets[source]
         if offset <= self._log.last_offset(partition):
             return TransitionDrop.KNOWN
         item_id = events.item_ids[source]
         assert item_id is not None  # it has a row
         ids = self._catalogue.item_ids
-        self._log.add(
-            partition,
-            ItemTransition(
-                offset=offset,
-                item_id=item_id,
-                type=events.types[source],
-                time=events.times[source],
-                before=[ids[row] for row in before if row != NO_ITEM],
-            ),
+        transition = ItemTransition(
+            offset=offset,
+            item_id=item_id,
+            type=events.types[source],
+            time=events.times[source],
+            before=[ids[row] for row in before if row != NO_ITEM],
         )
+        self._selected.append((partition, transition))
         return None
 
     def _eligible(self) -> Eligible:
