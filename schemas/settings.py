@@ -207,7 +207,17 @@ class WorkerSettings(_Section):
     )
     batch_events: int = Field(512, ge=1, le=65_536, description="most events in a micro-batch")
     batch_wait_ms: int = Field(
-        20, ge=0, le=60_000, description="longest wait for a micro-batch to fill, milliseconds"
+        0,
+        ge=0,
+        le=60_000,
+        description="longest wait for a micro-batch to fill once it has a record, milliseconds; 0 "
+        "takes what is there, which under load is what came while the last one was processed",
+    )
+    latency_target_ms: float = Field(
+        50.0,
+        gt=0,
+        description="time from an event's arrival to its recommendation that micro-batches are "
+        "kept small for, milliseconds; where more events wait than that, they are large",
     )
     top_k: int = Field(20, ge=1, le=1000, description="items in a recommendation")
     recent_events: int = Field(

@@ -24,6 +24,7 @@ from worker.restore.loader import StateLoader
 from worker.restore.restorer import StateRestorer
 from worker.restore.revival import Revival
 from worker.restore.take_over import TakeOver
+from worker.stages.batch_limit import BatchLimit
 from worker.stages.commit import Committer
 from worker.stages.dead_letter_limits import DeadLetterLimits
 from worker.stages.decode import Decoder
@@ -103,10 +104,10 @@ class Session:
         self._poller = Poller(
             self._consumer,
             topic=clickstream,
-            batch_events=worker.batch_events,
             wait_s=worker.batch_wait_ms / 1000.0,
             changed=self._assignment_changed,
         )
+        self._limit = BatchLimit(worker.batch_events, worker.latency_target_ms / 1000.0)
         self._pipeline = Pipeline(
             model,
             catalogue,
@@ -169,7 +170,8 @@ class Session:
         """Process one micro-batch, if there are records; go on with what else is to be done."""
         begin = time.perf_counter()
         followed = self._shared is None or not self._shared.follower.behind
-        messages = self._poller.poll(wait=followed and not self._take_over.pending)
+        most = self._limit.records
+        messages = self._poller.poll(most, wait=followed and not self._take_over.pending)
         self._delivery.polled()
         if messages:
             polling = time.perf_counter() - begin
@@ -181,10 +183,13 @@ class Session:
         level = self._catalogue.catch_up(self._settings.worker.catalog_wait_seconds, self._stop)
         if self._shared is not None:
             self._shared.follower.follow()
+        taken = time.perf_counter()
         if messages and (level or not self._stop.is_set()):
             self._processor.process(messages)
-        self._delivery.settle(more=len(messages) >= self._settings.worker.batch_events)
-        self._committer.report_lag(self._poller.partitions)
+        self._delivery.settle(more=len(messages) >= most)
+        waiting = self._committer.report_lag(self._poller.partitions)
+        if messages:
+            self._limit.processed(len(messages), time.perf_counter() - taken, waiting)
 
     def close(self) -> None:
         """Leave the group and close the clients."""

@@ -70,14 +70,22 @@ class Committer:
         else:
             self._pending.clear()
 
-    def report_lag(self, partitions: Iterable[int]) -> None:
-        """Set the lag of partitions from what the latest fetch said of their ends; asks nobody."""
+    def report_lag(self, partitions: Iterable[int]) -> int:
+        """Set the lag of partitions from what the latest fetch said of their ends; asks nobody.
+
+        Returns:
+            Records of all these partitions that wait.
+        """
+        waiting = 0
         for number in partitions:
             partition = TopicPartition(self._topic, number)
             end = self._consumer.get_watermark_offsets(partition, cached=True)[1]
             position = self._consumer.position([partition])[0].offset
             if end >= 0 and position >= 0:
-                self._metrics.consumer_lag.labels(str(number)).set(max(0, end - position))
+                lag = max(0, end - position)
+                self._metrics.consumer_lag.labels(str(number)).set(lag)
+                waiting += lag
+        return waiting
 
     def forget(self, partitions: Iterable[int]) -> None:
         """Have no more to do with partitions that are someone else's now."""

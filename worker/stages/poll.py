@@ -39,7 +39,6 @@ class Poller:
     Args:
         consumer: subscribed to `topic` by this object.
         topic: full name of `clickstream`.
-        batch_events: most records in a micro-batch.
         wait_s: longest wait for a micro-batch to fill once it has its first record, seconds.
         changed: told of partitions that come and go.
     """
@@ -49,13 +48,11 @@ class Poller:
         consumer: Consumer,
         *,
         topic: str,
-        batch_events: int,
         wait_s: float,
         changed: AssignmentChanged,
     ) -> None:
         self._consumer = consumer
         self._topic = topic
-        self._batch_events = batch_events
         self._wait_s = wait_s
         self._changed = changed
         self._ready: set[int] = set()
@@ -77,16 +74,17 @@ class Poller:
             on_lost=lambda _, partitions: self._gone(partitions, Rebalance.LOST),
         )
 
-    def poll(self, *, wait: bool = True) -> list[Message]:
+    def poll(self, most: int, *, wait: bool = True) -> list[Message]:
         """Return the records of the next micro-batch; none if none comes soon.
 
         Args:
+            most: so many at most, besides those kept back.
             wait: wait a quarter of a second for a first record, rather than not at all.
 
         Raises:
             BrokerError: the topic cannot be read, now or later.
         """
-        messages = self._consume(_IDLE_WAIT_S if wait and not self._released else 0.0)
+        messages = self._consume(most, _IDLE_WAIT_S if wait and not self._released else 0.0)
         self._pause_new()
         usable, self._released = self._released, []
         usable += [message for message in messages if self._is_usable(message)]
@@ -100,11 +98,11 @@ class Poller:
             self._ready.add(partition)
         self._consumer.resume([TopicPartition(self._topic, partition) for partition in resumed])
 
-    def _consume(self, idle_wait_s: float) -> list[Message]:
+    def _consume(self, most: int, idle_wait_s: float) -> list[Message]:
         first = self._consumer.consume(1, idle_wait_s)
-        if not first or self._batch_events == 1:
+        if not first or most == 1:
             return first
-        return first + self._consumer.consume(self._batch_events - 1, self._wait_s)
+        return first + self._consumer.consume(most - 1, self._wait_s)
 
     def _is_usable(self, message: Message) -> bool:
         error = message.error()

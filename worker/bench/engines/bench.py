@@ -35,6 +35,8 @@ from worker.demo.children import Children
 
 _WITHIN_S = 900.0
 _STEP_S = 0.02
+_BATCH_WAIT_MS = 20
+"""Engines wait at least so long for micro-batches to fill: else they are of one record."""
 _FIRST = 0.1
 _HERE = Path(__file__).parent
 
@@ -179,7 +181,7 @@ def _order(made: Stand, bundle: Path) -> Order:
         bundle=str(bundle.resolve()),
         folder=str(made.folder),
         batch_events=worker.batch_events,
-        batch_wait_s=worker.batch_wait_ms / 1000.0,
+        batch_wait_s=max(worker.batch_wait_ms, _BATCH_WAIT_MS) / 1000.0,
         top_k=worker.top_k,
         recent_events=worker.recent_events,
         threads=worker.threads,
