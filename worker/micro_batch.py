@@ -27,13 +27,10 @@ from numpy.typing import NDArray
 
 from worker.item_sharing.learning import ItemLearning
 from worker.metrics import Outcome, Stage, WorkerMetrics
-from worker.outputs import RecommendationWriter, dead_letter_record
-from worker.pipeline import Answers, Pipeline
+from worker.outputs import dead_letter_record
 from worker.stages.dead_letter_limits import DeadLetterLimits
-from worker.stages.decode import NO_TIMESTAMP, Decoded, Decoder, position
+from worker.stages.decode import NO_TIMESTAMP, Decoded, Decoder, EventColumns, position
 from worker.stages.publish import OutgoingRecord
-from worker.state.arena import UserArena
-from worker.state.records import StateRecords
 
 
 def wall_clock_ms() -> int:
@@ -57,19 +54,43 @@ class OffsetSink(Protocol):
         ...
 
 
+class Answered(Protocol):
+    """What is to be said to a micro-batch."""
+
+    @property
+    def source(self) -> NDArray[np.int64]:
+        """Positions of the events applied."""
+
+    def recommendations(self) -> list[OutgoingRecord]:
+        """Return a record for each event applied, a user's in order."""
+
+    def states(self) -> list[OutgoingRecord]:
+        """Return the state of each user with an applied event."""
+
+
+class Answering(Protocol):
+    """Who answers events: one model (`worker.arm`), or more (`worker.rollout.arms`)."""
+
+    def process(self, events: EventColumns) -> Answered:
+        """Apply events to their users and rank for them."""
+
+    def forget_idle(self, events: int) -> list[OutgoingRecord]:
+        """Forget users who were idle for too long; return the records that erase their states.
+
+        Args:
+            events: of the micro-batch; few users are looked at after a small one.
+        """
+
+
 class BatchProcessor:
     """Processes micro-batches.
 
     Args:
         decoder: stage decode.
-        pipeline: the stages fold, encode, adapt and rank.
-        writer: makes recommendations of the answers.
+        answering: the stages from fold to rank, and the records of the answers.
         records: stage publish.
         offsets: stage commit.
-        arena: the users, for their state records.
         metrics: of the batch.
-        states: makes records of users.
-        state_topic: full name of `user-state`.
         dead_letter_topic: full name of `clickstream.dlq`.
         item_learning: of the item memory; None if there is none.
         limits: stop a flood of dead letters.
@@ -82,14 +103,10 @@ class BatchProcessor:
         self,
         *,
         decoder: Decoder,
-        pipeline: Pipeline,
-        writer: RecommendationWriter,
+        answering: Answering,
         records: RecordSink,
         offsets: OffsetSink,
-        arena: UserArena,
         metrics: WorkerMetrics,
-        states: StateRecords,
-        state_topic: str,
         dead_letter_topic: str,
         item_learning: ItemLearning | None = None,
         limits: DeadLetterLimits | None = None,
@@ -97,14 +114,10 @@ class BatchProcessor:
         now_ms: Callable[[], int] = wall_clock_ms,
     ) -> None:
         self._decoder = decoder
-        self._pipeline = pipeline
-        self._writer = writer
+        self._answering = answering
         self._records = records
         self._offsets = offsets
-        self._arena = arena
         self._metrics = metrics
-        self._states = states
-        self._state_topic = state_topic
         self._dead_letter_topic = dead_letter_topic
         self._item_learning = item_learning
         self._limits = limits
@@ -127,7 +140,7 @@ class BatchProcessor:
             decoded = self._decoder.decode(messages)
         if self._limits is not None:
             self._limits.check(messages, decoded.dead_letters)
-        answers = self._pipeline.process(decoded.events)
+        answers = self._answering.process(decoded.events)
         with metrics.time(Stage.PUBLISH):
             self._publish(decoded, answers)
         # A transaction takes its own time for this, when it is at an end.
@@ -142,36 +155,24 @@ class BatchProcessor:
             ages = now - times[times != NO_TIMESTAMP]
             self._metrics.latency_seconds.observe_many(np.maximum(ages, 0) / 1000.0)
 
-    def _publish(self, decoded: Decoded, answers: Answers) -> None:
+    def _publish(self, decoded: Decoded, answers: Answered) -> None:
         dead = [
             dead_letter_record(letter, self._dead_letter_topic) for letter in decoded.dead_letters
         ]
-        self._records.publish([*self._writer.records(answers), *dead])
+        self._records.publish([*answers.recommendations(), *dead])
         self._count(decoded, answers)
         if self._visible_when_published:
             self.visible()
         if self._item_learning is not None:
             self._records.publish(self._item_learning.records())
-        self._records.publish(self._state_records(answers))
+        states = answers.states()  # before any of their users is forgotten
+        forgotten = self._answering.forget_idle(len(answers.source))
+        self._records.publish([*states, *forgotten])
 
-    def _state_records(self, answers: Answers) -> list[OutgoingRecord]:
-        arena, slots = self._arena, answers.changed_slots()
-        partitions = arena.columns.partition[slots].tolist()
-        values = self._states.encode(slots)
-        changed = [
-            OutgoingRecord(self._state_topic, partition, arena.user_id(slot).encode(), value)
-            for slot, partition, value in zip(slots.tolist(), partitions, values, strict=True)
-        ]
-        forgotten = [
-            OutgoingRecord(self._state_topic, partition, user_id.encode(), None)
-            for user_id, partition in self._pipeline.forget_idle(len(answers.batch))
-        ]
-        return changed + forgotten
-
-    def _count(self, decoded: Decoded, answers: Answers) -> None:
+    def _count(self, decoded: Decoded, answers: Answered) -> None:
         metrics = self._metrics
         times = np.asarray(decoded.events.record_times, np.int64)
-        self._answered.append(times[answers.batch.source])
+        self._answered.append(times[answers.source])
         for letter in decoded.dead_letters:
             metrics.dead_letters.labels(letter.reason.value).inc()
         for outcome, count in (

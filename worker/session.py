@@ -9,6 +9,7 @@ import time
 from schemas.codec import build_codec
 from schemas.settings import Settings
 from schemas.topics import Topic
+from worker.arm import Arm, ArmParts
 from worker.catalogue import Catalogue
 from worker.catalogue_follower import CatalogueFollower
 from worker.clients import make_member, make_reader
@@ -18,21 +19,15 @@ from worker.item_sharing.sharing import SharedMemory, share
 from worker.metrics import Rebalance, Stage, WorkerMetrics
 from worker.micro_batch import BatchProcessor, wall_clock_ms
 from worker.model.interface import AdaptationModel
-from worker.outputs import RecommendationWriter
-from worker.pipeline import Pipeline
 from worker.restore.loader import StateLoader
 from worker.restore.restorer import StateRestorer
-from worker.restore.revival import Revival
 from worker.restore.take_over import TakeOver
 from worker.stages.batch_limit import BatchLimit
 from worker.stages.commit import Committer
 from worker.stages.dead_letter_limits import DeadLetterLimits
 from worker.stages.decode import Decoder
 from worker.stages.poll import Poller
-from worker.state.arena import UserArena
-from worker.state.records import StateRecords
 from worker.state.store import open_store
-from worker.state.users import Users
 
 _LOG = logging.getLogger(__name__)
 
@@ -74,29 +69,25 @@ class Session:
         state_reader = make_reader(settings, Topic.USER_STATE, wait_ms=10, await_transactions=True)
         self._readers = [catalogue_reader, state_reader]
         catalogue = self._items = Catalogue(model)
-        self._arena = UserArena(
-            model, catalogue, recent_events=worker.recent_events, top_k=worker.top_k
-        )
-        states = StateRecords(self._arena, model.version)
         self._catalogue = CatalogueFollower(
             catalogue_reader, partitions[Topic.CATALOG], codec, catalogue, metrics
         )
-        self._users = Users(
-            self._arena,
-            open_store(worker.state_folder),
-            Revival(model, catalogue, self._arena, metrics),
-            metrics,
-            records=states,
-            most_resident=worker.resident_users,
-            ttl_ms=worker.user_ttl_ms,
-        )
-        loader = StateLoader(model, self._users)
-        restorer = StateRestorer(state_reader, loader, metrics, clickstream)
         self._shared = None if item_memory is None else self._share(item_memory, partitions)
+        item_learning = None if self._shared is None else self._shared.learning
+        parts = ArmParts(
+            settings=settings,
+            codec=codec,
+            metrics=metrics,
+            store=open_store(worker.state_folder),
+            item_learning=item_learning,
+            now_ms=wall_clock_ms,
+        )
+        self._arm = Arm(model, catalogue, parts, worker.variant)
+        loader = StateLoader(model, self._arm.users)
+        restorer = StateRestorer(state_reader, loader, metrics, clickstream)
         self._take_over = TakeOver(
             [restorer] if self._shared is None else [restorer, self._shared.follower]
         )
-        item_learning = None if self._shared is None else self._shared.learning
         self._committer = Committer(self._consumer, clickstream, metrics)
         self._delivery = make_delivery(
             settings, self._consumer, self._committer, metrics, transactions
@@ -107,6 +98,7 @@ class Session:
             wait_s=worker.batch_wait_ms / 1000.0,
             changed=self._assignment_changed,
         )
+<<<<<<< ours
         self._limit = BatchLimit(worker.batch_events, worker.latency_target_ms / 1000.0)
         self._pipeline = Pipeline(
             model,
@@ -117,6 +109,8 @@ class Session:
             item_learning=item_learning,
             users=self._users,
         )
+=======
+>>>>>>> theirs
         self._processor = BatchProcessor(
             decoder=Decoder(
                 codec,
@@ -124,21 +118,10 @@ class Session:
                 max_future_ms=worker.max_future_seconds * 1000,
                 now_ms=wall_clock_ms,
             ),
-            pipeline=self._pipeline,
-            writer=RecommendationWriter(
-                codec=codec,
-                topic=kafka.topic(Topic.RECOMMENDATIONS),
-                catalogue=catalogue,
-                model_version=model.version,
-                variant=worker.variant,
-                now_ms=wall_clock_ms,
-            ),
+            answering=self._arm,
             records=self._delivery,
             offsets=self._delivery,
-            arena=self._arena,
             metrics=metrics,
-            states=states,
-            state_topic=kafka.topic(Topic.USER_STATE),
             dead_letter_topic=kafka.topic(Topic.DEAD_LETTERS),
             item_learning=item_learning,
             limits=DeadLetterLimits(
@@ -158,7 +141,7 @@ class Session:
         _LOG.info("the catalogue has %d items", len(self._items))
         if self._shared is not None:
             self._shared.start(self._stop)
-        self._pipeline.warm_up()
+        self._arm.pipeline.warm_up()
         self._poller.subscribe()
 
     @property
@@ -199,7 +182,7 @@ class Session:
             for reader in self._readers:
                 reader.close()
         finally:
-            self._users.close()  # its folder is wanted by who comes next
+            self._arm.users.close()  # its folder is wanted by who comes next
 
     def _visible(self) -> None:
         self.committed = True
@@ -215,8 +198,8 @@ class Session:
         self._delivery.give_up(how)  # the last chance before the partitions go
         self._committer.forget(partitions)
         for partition in partitions:
-            self._users.release_partition(partition)
-        self._users.report()
+            self._arm.users.release_partition(partition)
+        self._arm.users.report()
 
     def _share(self, source: MemorySource, partitions: dict[Topic, int]) -> SharedMemory:
         reader = make_reader(

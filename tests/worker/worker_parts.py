@@ -11,8 +11,9 @@ from schemas.catalog import CatalogItem
 from schemas.clickstream import ClickstreamEvent, EventType
 from schemas.codec import JsonCodec, decode_state
 from schemas.recommendations import Recommendation
-from schemas.settings import WorkerSettings
+from schemas.settings import Settings, WorkerSettings
 from schemas.user_state import UserState
+from worker.arm import Arm, ArmParts
 from worker.catalogue import Catalogue, ItemChange
 from worker.item_sharing.interface import MemorySource
 from worker.item_sharing.learning import ItemLearning
@@ -20,16 +21,10 @@ from worker.item_sharing.log import TransitionLog
 from worker.metrics import WorkerMetrics
 from worker.micro_batch import BatchProcessor
 from worker.model.interface import AdaptationModel
-from worker.outputs import RecommendationWriter
-from worker.pipeline import Pipeline
 from worker.restore.loader import StateLoader
-from worker.restore.revival import Revival
 from worker.stages.decode import Decoder
 from worker.stages.publish import OutgoingRecord
-from worker.state.arena import UserArena
-from worker.state.records import StateRecords
 from worker.state.store import MemoryStore, StateStore
-from worker.state.users import Users
 
 NOW_MS = 1_700_000_000_000
 RECORD_MS = NOW_MS - 250
@@ -133,44 +128,21 @@ class Worker:
         self.metrics = WorkerMetrics()
         self.catalogue = Catalogue(self.model, capacity=2)
         self.catalogue.apply([ItemChange(f"i{n}", item(n)) for n in range(self.items)])
-        self.arena = UserArena(
-            self.model,
-            self.catalogue,
-            recent_events=self.settings.recent_events,
-            top_k=self.settings.top_k,
-            capacity=2,
-        )
-        self.states = StateRecords(self.arena, self.model.version)
-        self.users = Users(
-            self.arena,
-            self.store,
-            Revival(self.model, self.catalogue, self.arena, self.metrics),
-            self.metrics,
-            records=self.states,
-            most_resident=self.settings.resident_users,
-            ttl_ms=self.settings.user_ttl_ms,
-        )
-        self.loader = StateLoader(self.model, self.users)
         self.log = TransitionLog("item-transitions", 3, self.settings.item_memory_events)
         self.item_learning = self._open_memory()
         codec = JsonCodec()
-        self.pipeline = Pipeline(
-            self.model,
-            self.catalogue,
-            self.arena,
-            self.metrics,
-            self.settings,
-            item_learning=self.item_learning,
-            users=self.users,
-        )
-        self.writer = RecommendationWriter(
+        parts = ArmParts(
+            settings=Settings(worker=self.settings),
             codec=codec,
-            topic="recommendations",
-            catalogue=self.catalogue,
-            model_version=self.model.version,
-            variant=self.settings.variant,
+            metrics=self.metrics,
+            store=self.store,
+            item_learning=self.item_learning,
             now_ms=lambda: NOW_MS,
         )
+        self.arm = Arm(self.model, self.catalogue, parts, self.settings.variant)
+        self.arena, self.users, self.states = self.arm.arena, self.arm.users, self.arm.state_records
+        self.pipeline, self.writer = self.arm.pipeline, self.arm.writer
+        self.loader = StateLoader(self.model, self.users)
         self.processor = BatchProcessor(
             decoder=Decoder(
                 codec,
@@ -178,14 +150,10 @@ class Worker:
                 max_future_ms=self.settings.max_future_seconds * 1000,
                 now_ms=lambda: NOW_MS,
             ),
-            pipeline=self.pipeline,
-            writer=self.writer,
+            answering=self.arm,
             records=self.journal,
             offsets=self.journal,
-            arena=self.arena,
             metrics=self.metrics,
-            states=self.states,
-            state_topic="user-state",
             dead_letter_topic="clickstream.dlq",
             item_learning=self.item_learning,
             now_ms=lambda: NOW_MS,

@@ -1,0 +1,142 @@
+"""One model at work: the users it has adapted to, and what it answers their events with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.codec import Codec
+from schemas.settings import Settings
+from schemas.topics import Topic
+from worker.catalogue import Catalogue
+from worker.item_sharing.learning import ItemLearning
+from worker.metrics import WorkerMetrics
+from worker.model.interface import AdaptationModel
+from worker.outputs import RecommendationWriter
+from worker.pipeline import Answers, Pipeline
+from worker.restore.revival import Revival
+from worker.stages.decode import EventColumns
+from worker.stages.publish import OutgoingRecord
+from worker.state.arena import UserArena
+from worker.state.records import StateRecords
+from worker.state.store import StateStore
+from worker.state.users import Users
+
+
+@dataclass(frozen=True)
+class ArmParts:
+    """What an arm is made of, besides a model and its catalogue."""
+
+    settings: Settings
+    codec: Codec
+    metrics: WorkerMetrics
+    store: StateStore
+    """Of the users who are not in the arena."""
+    item_learning: ItemLearning | None
+    """Of the item memory; None if there is none."""
+    now_ms: Callable[[], int]
+    """The clock, milliseconds since the epoch."""
+
+
+class Arm:
+    """A model, its catalogue, its arena of users, and the stages from fold to publish.
+
+    Args:
+        model: adapts and scores.
+        catalogue: with the model's vectors.
+        parts: the rest.
+        variant: label on the recommendations.
+    """
+
+    def __init__(
+        self, model: AdaptationModel, catalogue: Catalogue, parts: ArmParts, variant: str
+    ) -> None:
+        self.model = model
+        self.catalogue = catalogue
+        self._parts = parts
+        worker, metrics = parts.settings.worker, parts.metrics
+        arena = self.arena = UserArena(
+            model, catalogue, recent_events=worker.recent_events, top_k=worker.top_k
+        )
+        self.state_records = StateRecords(arena, model.version)
+        self.users = Users(
+            arena,
+            parts.store,
+            Revival(model, catalogue, arena, metrics),
+            metrics,
+            records=self.state_records,
+            most_resident=worker.resident_users,
+            ttl_ms=worker.user_ttl_ms,
+        )
+        self.pipeline = Pipeline(
+            model,
+            catalogue,
+            arena,
+            metrics,
+            worker,
+            item_learning=parts.item_learning,
+            users=self.users,
+        )
+        self.call(variant)
+
+    def call(self, variant: str) -> None:
+        """Put another label on the recommendations from now on."""
+        self.variant = variant
+        kafka = self._parts.settings.kafka
+        self._state_topic = kafka.topic(Topic.USER_STATE)
+        self.writer = RecommendationWriter(
+            codec=self._parts.codec,
+            topic=kafka.topic(Topic.RECOMMENDATIONS),
+            catalogue=self.catalogue,
+            model_version=self.model.version,
+            variant=variant,
+            now_ms=self._parts.now_ms,
+        )
+
+    def process(self, events: EventColumns) -> ArmAnswers:
+        """Apply events to their users and rank for them."""
+        return ArmAnswers(self, self.pipeline.process(events))
+
+    def forget_idle(self, events: int) -> list[OutgoingRecord]:
+        """Forget users who were idle for too long; return the records that erase their states.
+
+        Args:
+            events: of the micro-batch; few users are looked at after a small one.
+        """
+        return [
+            OutgoingRecord(self._state_topic, partition, user_id.encode(), None)
+            for user_id, partition in self.pipeline.forget_idle(events)
+        ]
+
+    def states(self, slots: NDArray[np.int64]) -> list[OutgoingRecord]:
+        """Return the records of the users in these slots, (n,), as they are now."""
+        partitions = self.arena.columns.partition[slots].tolist()
+        values = self.state_records.encode(slots)
+        return [
+            OutgoingRecord(self._state_topic, partition, self.arena.user_id(slot).encode(), value)
+            for slot, partition, value in zip(slots.tolist(), partitions, values, strict=True)
+        ]
+
+
+@dataclass(frozen=True)
+class ArmAnswers:
+    """What an arm has to say to a micro-batch; see `worker.micro_batch.Answered`."""
+
+    arm: Arm
+    answers: Answers
+
+    @property
+    def source(self) -> NDArray[np.int64]:
+        """Positions of the events applied."""
+        return self.answers.batch.source
+
+    def recommendations(self) -> list[OutgoingRecord]:
+        """Return a record for each event applied."""
+        return self.arm.writer.records(self.answers)
+
+    def states(self) -> list[OutgoingRecord]:
+        """Return the state of each user with an applied event."""
+        return self.arm.states(self.answers.changed_slots())
