@@ -98,19 +98,7 @@ class Session:
             wait_s=worker.batch_wait_ms / 1000.0,
             changed=self._assignment_changed,
         )
-<<<<<<< ours
         self._limit = BatchLimit(worker.batch_events, worker.latency_target_ms / 1000.0)
-        self._pipeline = Pipeline(
-            model,
-            catalogue,
-            self._arena,
-            metrics,
-            worker,
-            item_learning=item_learning,
-            users=self._users,
-        )
-=======
->>>>>>> theirs
         self._processor = BatchProcessor(
             decoder=Decoder(
                 codec,
