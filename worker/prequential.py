@@ -19,6 +19,7 @@ from worker.events_seen import EVENTS_SEEN_LABELS, events_seen_bucket
 from worker.metrics import WorkerMetrics
 from worker.model.interface import AdaptationModel
 from worker.rows import NO_ITEM
+from worker.stages.adapt import queries_of
 from worker.stages.fold import FoldedBatch
 from worker.stages.fold_kernel import NONE_BEFORE
 from worker.stages.rank import MemoryStep, rank
@@ -66,7 +67,7 @@ class LivePrequential:
             self.rank_without_events()
         slots = batch.unpublished.slots
         if slots.size:
-            queries = self._model.queries(self._arena.gather(self._arena.to_device(slots)))
+            queries = queries_of(self._arena, slots, self._model)
             self._remember(slots, self._rank(queries, batch.unpublished.recent_rows))
 
     def score(self, batch: FoldedBatch, published: NDArray[np.int64]) -> None:

@@ -15,6 +15,7 @@ class FakeModel:
 
     dim = 8
     rank = 2
+    compiled_loop = None
 
     def __init__(self, version: str = "fake-1", popular_items: Sequence[str] = ()) -> None:
         self.version = version

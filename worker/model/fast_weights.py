@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from schemas.clickstream import EventType
 from worker.model.config import ModelConfig
 from worker.model.gaps import gap_bucket
+from worker.model.inner_loop_kernel import Rates
 
 
 class FastWeights(NamedTuple):
@@ -80,6 +81,34 @@ class InnerLoop(nn.Module):
         self.gap_decay_shift = _zeros(config.gap_buckets + 1) if config.timed_forgetting else None
         self.log_temperature = _zeros(1) if config.inner_temperature else None
 
+    @property
+    def steps(self) -> int:
+        """Gradient steps on each event."""
+        return self._steps
+
+    @torch.no_grad()
+    def rates(self) -> Rates:
+        """Return the step sizes, and the decays by what `decay_rows` gives."""
+        shifts: Tensor = torch.zeros(1) if self.gap_decay_shift is None else self.gap_decay_shift
+        decay_bias = torch.sigmoid(self.decay_bias_logit + shifts.view(-1, 1))
+        decay_adapter = torch.sigmoid(self.decay_adapter_logit + shifts.view(-1, 1, 1))
+        tensors = (self.step_bias, self.step_adapter, decay_bias, decay_adapter)
+        return Rates(*(tensor.detach().contiguous().numpy() for tensor in tensors))
+
+    def decay_rows(self, gaps: Tensor) -> Tensor:
+        """Return the rows of the decays of `rates` for these gaps, int64 (n,)."""
+        if self.gap_decay_shift is None:
+            return torch.zeros(len(gaps), dtype=torch.long)
+        return gap_bucket(gaps, self._gap_buckets)
+
+    def factors(self, types: Tensor) -> Tensor | None:
+        """Return the factor on the step sizes of events of these types, (n,); None for 1."""
+        return None if self.type_log_factor is None else self.type_log_factor[types].exp()
+
+    def temperature(self) -> float | None:
+        """Return the temperature τ of the softmax; None for 1."""
+        return None if self.log_temperature is None else float(self.log_temperature.exp())
+
     def start(self, n: int) -> FastWeights:
         """Return the starting point of `n` users."""
         return FastWeights(self.start_bias.expand(n, -1), self.start_adapter.expand(n, -1, -1))
@@ -114,7 +143,7 @@ class InnerLoop(nn.Module):
                 MAML, arXiv:1703.03400, section 5.2); its value is the same.
         """
         decayed = self._decayed(weights, support.gaps)
-        factor = self._factor(support.types)
+        factor = self.factors(support.types)
         before, targets = weights, support.targets
         first_loss: Tensor | None = None
         for _ in range(self._steps):
@@ -148,9 +177,6 @@ class InnerLoop(nn.Module):
         if self.log_temperature is None:
             return tensor
         return self.log_temperature.exp() * tensor
-
-    def _factor(self, types: Tensor) -> Tensor | None:
-        return None if self.type_log_factor is None else self.type_log_factor[types].exp()
 
     def _decayed(self, weights: FastWeights, gaps: Tensor) -> FastWeights:
         bias: Tensor = self.decay_bias_logit

@@ -13,6 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from worker.model.compiled_loop import CompiledLoop
 from worker.model.mixer_kernel import MixerArrays
 from worker.model.mixing import Scored
 
@@ -80,6 +81,10 @@ class AdaptationModel(Protocol):
             The states after the event, and the support losses before and after the step, both (n,)
             in nats.
         """
+
+    @property
+    def compiled_loop(self) -> CompiledLoop | None:
+        """What `adapt` and `queries` do on users in 8 bits, faster; None if there is no such."""
 
     def shift_repeats(self, scores: Tensor, recent: Tensor) -> None:
         """Shift, in place, the scores of users' latest items by how likely a repeat is.

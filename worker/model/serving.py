@@ -14,6 +14,7 @@ from schemas.errors import BundleError
 from worker.encoder.text_encoder import TextEncoder
 from worker.item_memory.memory import ItemMemory
 from worker.model.bundle import Bundle
+from worker.model.compiled_loop import FEWEST_ROWS, CompiledLoop
 from worker.model.fast_weights import FastWeights, Support
 from worker.model.interface import UserArrays
 from worker.model.meta_model import MetaRecommender
@@ -25,11 +26,6 @@ ANCHORS = "anchors"
 """Name of the anchor vectors (M, d) among a bundle's tensors."""
 
 POPULAR_ITEMS = 100
-
-_FEWEST_ROWS = 16
-"""A matrix product of up to four rows takes another path on CPUs and rounds differently. With more
-rows than that, what becomes of a user is the same to the bit whoever else is in the call; measured
-in docs/decisions/0011-state-encoding.md."""
 
 
 class ServingModel:
@@ -153,8 +149,8 @@ class ServingModel:
             nats.
         """
         n = len(targets)
-        if 0 < n < _FEWEST_ROWS:
-            enough = torch.arange(_FEWEST_ROWS, device=targets.device) % n
+        if 0 < n < FEWEST_ROWS:
+            enough = torch.arange(FEWEST_ROWS, device=targets.device) % n
             users = UserArrays(users.hidden[enough], users.bias[enough], users.adapter[enough])
             targets, types, gaps = targets[enough], types[enough], gaps[enough]
         session, loop = self._model.session, self._model.inner_loop
@@ -178,6 +174,13 @@ class ServingModel:
         loop = self._model.inner_loop
         weights = FastWeights(users.bias, users.adapter)
         return loop.query(users.hidden, loop.keys(users.hidden), weights)
+
+    @cached_property
+    def compiled_loop(self) -> CompiledLoop | None:
+        """What `adapt` and `queries` do on users in 8 bits; None off the CPU."""
+        if self.device.type != "cpu":
+            return None
+        return CompiledLoop(self._model.inner_loop, self._model.session, self._anchors)
 
     @property
     def known_items(self) -> Collection[str]:

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from worker.model.compiled_loop import CompiledLoop
 from worker.model.interface import AdaptationModel, UserArrays
 from worker.state.arena import UserArena
 
@@ -62,10 +63,18 @@ def adapt(steps: Steps, arena: UserArena, model: AdaptationModel) -> Adapted:
             if learning.size:
                 here = arena.to_device(learning)
                 losses[:, here] = _step(steps, learning, arena, model)
-            slots = arena.to_device(steps.slots[positions])
-            queries[arena.to_device(positions)] = model.queries(arena.gather(slots))
+            queries[arena.to_device(positions)] = queries_of(arena, steps.slots[positions], model)
     before, after = losses.cpu().numpy()
     return Adapted(queries, np.isfinite(after), before, after)
+
+
+def queries_of(arena: UserArena, slots: NDArray[np.int64], model: AdaptationModel) -> Tensor:
+    """Return the queries of the users of these slots as they are now, (n, dim)."""
+    here = arena.to_device(slots)
+    loop = model.compiled_loop
+    if loop is not None:
+        return loop.queries(arena.gather_coded(here))
+    return model.queries(arena.gather(here))
 
 
 def _rounds(rounds: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
@@ -79,6 +88,8 @@ def _step(
     steps: Steps, positions: NDArray[np.int64], arena: UserArena, model: AdaptationModel
 ) -> Tensor:
     """Adapt one round of users and return their losses before and after, (2, n)."""
+    if model.compiled_loop is not None:
+        return _compiled_step(steps, positions, arena, model.compiled_loop)
     device = model.device
     slots = arena.to_device(steps.slots[positions])
     users = arena.gather(slots)
@@ -99,3 +110,24 @@ def _step(
         losses = torch.where(finite, losses, torch.nan)
     arena.scatter(slots, adapted)
     return losses
+
+
+def _compiled_step(
+    steps: Steps, positions: NDArray[np.int64], arena: UserArena, loop: CompiledLoop
+) -> Tensor:
+    slots = torch.from_numpy(steps.slots[positions])
+    after = loop.adapt(
+        arena.gather_coded(slots),
+        steps.targets[torch.from_numpy(positions)],
+        torch.from_numpy(steps.types[positions]),
+        torch.from_numpy(steps.gaps[positions]),
+    )
+    users = UserArrays(after.hidden, after.bias, after.adapter)
+    losses = torch.stack([after.loss_before, after.loss_after])
+    if bool(after.finite.all()):
+        arena.scatter(slots, users)
+        return losses
+    chosen = torch.nonzero(after.finite).squeeze(1)
+    kept = UserArrays(users.hidden[chosen], users.bias[chosen], users.adapter[chosen])
+    arena.scatter(slots[chosen], kept)
+    return torch.where(after.finite, losses, torch.nan)

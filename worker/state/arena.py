@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from worker.model.inner_loop_kernel import Coded
 from worker.model.interface import AdaptationModel, UserArrays
 from worker.rows import NO_ITEM
 from worker.state.compact import CompactLayout
@@ -221,6 +222,10 @@ class UserArena:
     def scatter(self, slots: Tensor, users: UserArrays) -> None:
         """Write the arrays of these slots, int64 (n,), no slot twice; they are rounded."""
         self.scatter_rows(slots, self._layout.pack(users))
+
+    def gather_coded(self, slots: Tensor) -> Coded:
+        """Return the arrays of these slots, int64 (n,) on the CPU, with A as it lies there."""
+        return self._layout.coded(self.gather_rows(slots))
 
     def gather_rows(self, slots: Tensor) -> Tensor:
         """Return a copy of the rounded arrays of these slots, uint8 (n, bytes)."""

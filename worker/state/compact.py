@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from worker.model.inner_loop_kernel import Coded
 from worker.model.interface import AdaptationModel, UserArrays
 from worker.state import kernels
 
@@ -60,6 +61,13 @@ class CompactLayout:
         hidden, bias, scales, entries = self._parts(rows)
         adapter = entries.float().view(len(rows), self.dim, self.rank)
         return UserArrays(hidden.float(), bias.float(), adapter.mul_(scales.float().unsqueeze(1)))
+
+    def coded(self, rows: Tensor) -> Coded:
+        """Return rows, uint8 (n, row_bytes) on the CPU, with A as it is."""
+        hidden, bias, scales, entries = self._parts(rows)
+        return Coded(
+            hidden.float().numpy(), bias.float().numpy(), scales.float().numpy(), entries.numpy()
+        )
 
     def _parts(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return hidden, b, s and A as views into the rows."""
