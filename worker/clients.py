@@ -13,6 +13,7 @@ from schemas.settings import Settings
 from schemas.topics import Topic
 from worker.delivery.transactional_producer import COORDINATOR_TIMEOUT_S, TransactionalProducer
 from worker.kafka_connection import property_error
+from worker.open_transactions import MARGIN_S
 from worker.topic_reader import PartitionReader
 
 _ClientT = TypeVar("_ClientT", Consumer, Producer)
@@ -76,7 +77,8 @@ def make_reader(
         if await_transactions
         else None
     )
-    return PartitionReader(reader, settings.kafka.topic(topic), ends)
+    longest_s = settings.worker.transaction_timeout_ms / 1000.0 + MARGIN_S
+    return PartitionReader(reader, settings.kafka.topic(topic), ends, longest_s)
 
 
 def make_producer(settings: Settings) -> Producer:

@@ -16,11 +16,13 @@ from confluent_kafka import (
 )
 
 from schemas.errors import BrokerError
+from worker.open_transactions import OpenTransactions
 
 _LOG = logging.getLogger(__name__)
 
 _RETRY_S = 0.1
 _TELL_TIMEOUT_S = 30.0
+_CHECK_TIMEOUT_S = 5.0
 _LEADER_MOVES = frozenset(
     {
         KafkaError.NOT_LEADER_FOR_PARTITION,
@@ -40,12 +42,24 @@ class PartitionReader:
         ends: one that reads uncommitted records. With it, a partition is not at its end before
             all transactions are over that were open there when it was first thought to be: what a
             worker killed in the midst of one left open hides what others have committed since.
+        longest_transaction_s: after this time such a transaction is taken for a hanging one.
     """
 
-    def __init__(self, consumer: Consumer, topic: str, ends: Consumer | None = None) -> None:
+    def __init__(
+        self,
+        consumer: Consumer,
+        topic: str,
+        ends: Consumer | None = None,
+        longest_transaction_s: float = float("inf"),
+    ) -> None:
         self._consumer = consumer
         self._topic = topic
         self._ends = ends
+        self._open = OpenTransactions(
+            topic,
+            lambda number: self.end_offset(topic, number, _CHECK_TIMEOUT_S),
+            longest_transaction_s,
+        )
         self._targets: dict[int, int] = {}
         self._behind: set[int] = set()
         self._at_end: set[int] = set()
@@ -79,6 +93,7 @@ class PartitionReader:
             for number in numbers:
                 self._positions.pop(number, None)
                 self._targets.pop(number, None)
+                self._open.forget(number)
             self._consumer.incremental_unassign(
                 [TopicPartition(self._topic, number) for number in numbers]
             )
@@ -87,7 +102,7 @@ class PartitionReader:
         """Return up to `most` records; fewer, or none, when `wait_s` is over.
 
         Raises:
-            BrokerError: the topic cannot be read.
+            BrokerError: the topic cannot be read, or not to its end for a hanging transaction.
         """
         records = []
         for message in self._consumer.consume(most, wait_s):
@@ -104,7 +119,18 @@ class PartitionReader:
                 self._move(number, at_end=end >= self._target(number, end))
             else:
                 self._check(error)
+        for number in self._behind & self._targets.keys():
+            self.await_offset(number, self._targets[number])
         return records
+
+    def await_offset(self, partition: int, target: int) -> None:
+        """Take note that a partition is to be read to `target` before something else can go on.
+
+        Raises:
+            BrokerError: it is not, and a hanging transaction is why.
+        """
+        if self.position(partition) < target:
+            self._open.waited_for(partition, target)
 
     def position(self, partition: int) -> int:
         """Return the offset up to which a partition is read; 0 if nothing is known of it yet."""

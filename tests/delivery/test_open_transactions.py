@@ -6,7 +6,10 @@ from collections.abc import Callable
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
+from schemas.errors import BrokerError
+from schemas.settings import Settings
 from schemas.topics import Topic
+from worker import clients, open_transactions
 from worker.clients import make_reader
 from worker.kafka_admin import consumer_lag, create_topics
 
@@ -63,6 +66,21 @@ def test_a_partition_is_at_its_end_when_open_transactions_are_over(settings, tra
     assert read_until(patient, lambda _: not patient.behind) == [b"hidden"]
     for reader in (patient, hasty):
         reader.close()
+
+
+def test_one_that_no_timeout_ends_is_not_waited_for(settings, transaction, monkeypatch):
+    """It outlives the timeout that the worker's settings give each, as a hanging one would."""
+    monkeypatch.setattr(clients, "MARGIN_S", 1.0)
+    monkeypatch.setattr(open_transactions, "CHECK_EVERY_S", 0.2)
+    data = settings.model_dump()
+    data["worker"]["transaction_timeout_ms"] = 1000
+    left_open = transaction(b"left open")
+    reader = make_reader(Settings.model_validate(data), TOPIC, wait_ms=10, await_transactions=True)
+    reader.add([0])
+    with pytest.raises(BrokerError, match=r"user-state-0 cannot be read past offset 0, up to 1"):
+        read_until(reader, lambda _: False)
+    left_open.abort_transaction()
+    reader.close()
 
 
 def test_the_lag_is_told_while_a_transaction_with_offsets_is_open(

@@ -104,7 +104,7 @@ class TransitionFollower:
         """Read on a little and return the assigned partitions that are ready now.
 
         Raises:
-            BrokerError: the topic cannot be read.
+            BrokerError: the topic cannot be read, or not to its end for a hanging transaction.
         """
         # The last owner's latest transaction may not be all there yet, or for ever.
         ends = {
@@ -114,6 +114,8 @@ class TransitionFollower:
         self._targets.update(ends)
         self._read(0.0 if self._reached(ends) else _WAIT_S, TransitionSource.FOLLOWED)
         ready = [partition for partition, end in ends.items() if not self._left(partition, end)]
+        for partition, end in ends.items():
+            self._reader.await_offset(partition, end)
         for partition in ready:
             del self._targets[partition]
             self._check_offsets(partition)
