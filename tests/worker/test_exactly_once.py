@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -194,19 +195,24 @@ def test_brokers_that_die_and_come_back_change_nothing(
     stream = Stream(settings, make_settings, produce_all, consume_all)
     draw = random.Random(4)
     worker = lives.start(settings)
-    for piece in range(3):
-        events = visits(users=USERS, length=5 * (piece + 1), seed=2)[-EVENTS_A_LIFE:]
-        stream.publish(events, draw)
-        wait_until(lambda: len(stream.answers()) > len(stream.events) - 250, "some progress")
-        private_kafka_broker.kill()
-        private_kafka_broker.restart()
-    deadline = time.monotonic() + 2 * PATIENCE_S
-    while not is_drained(settings):
-        assert time.monotonic() < deadline, lives.log(worker)
+
+    def supervised(condition: Callable[[], bool]) -> bool:
+        nonlocal worker
         if not worker.is_alive():
             assert worker.exitcode == 2, lives.log(worker)
             worker = lives.start(settings)
-        time.sleep(0.2)
+        return condition()
+
+    def some_progress() -> bool:
+        return len(stream.answers()) > len(stream.events) - 250
+
+    for piece in range(3):
+        events = visits(users=USERS, length=5 * (piece + 1), seed=2)[-EVENTS_A_LIFE:]
+        stream.publish(events, draw)
+        wait_until(lambda: supervised(some_progress), "some progress")
+        private_kafka_broker.kill()
+        private_kafka_broker.restart()
+    wait_until(lambda: supervised(lambda: is_drained(settings)), "the end", 2 * PATIENCE_S)
     worker.terminate()
     worker.join(PATIENCE_S)
     assert worker.exitcode == 0, lives.log(worker)
