@@ -90,6 +90,7 @@ def make_producer(settings: Settings) -> Producer:
     config = {
         "message.max.bytes": _LARGEST_RECORD_BYTES,
         "message.timeout.ms": _DELIVERY_TIMEOUT_MS,
+        "delivery.report.only.error": True,
         **settings.kafka.producer_config(),
     }
     return _client(Producer, config)

@@ -16,7 +16,7 @@ from worker.delivery.exactly_once import ExactlyOnce
 from worker.delivery.membership import is_member
 from worker.delivery.transactional_producer import TransactionalProducer
 from worker.metrics import Rebalance, WorkerMetrics
-from worker.stages.publish import OutgoingRecord
+from worker.stages.publish import OutgoingRecord, RecordColumns
 
 
 @dataclass
@@ -38,8 +38,8 @@ class Script:
         if error is not None:
             raise error
 
-    def produce(self, topic, **record) -> None:
-        self._say("produce", record["value"].decode())
+    def produce(self, topic, value, key, partition, on_delivery, headers=None) -> None:  # noqa: PLR0917
+        self._say("produce", value.decode())
 
     def begin(self) -> None:
         self._say("begin")
@@ -166,6 +166,37 @@ def test_a_record_that_is_not_taken_keeps_the_transaction_from_committing(delive
     assert script.calls == ["begin", "a", "b", "abort"]
     delivery.settle(more=False)
     assert script.calls[4:] == ["begin", "a", "b", "commit 0:1 g1"]
+
+
+def columns(*values: str) -> RecordColumns:
+    n = len(values)
+    return RecordColumns("t", [0] * n, [b"k"] * n, [value.encode() for value in values])
+
+
+def test_columns_are_produced_in_order_and_all_again_after_an_abort(delivery, script):
+    script.errors["commit"] = [TransactionAbortableError("illegal generation"), None]
+    delivery.publish(columns("a", "b"))
+    delivery.publish(columns())
+    delivery.publish([OutgoingRecord("t", 0, b"k", b"c")])
+    delivery.publish(columns("d", "e"))
+    delivery.commit({0: 3})
+    delivery.settle(more=False)
+    assert script.calls == ["begin", *"abcde", "commit 0:3 g1", "abort"]
+    delivery.polled()
+    delivery.settle(more=False)
+    assert script.calls[8:] == ["begin", *"abcde", "commit 0:3 g1"]
+
+
+def test_a_column_waits_for_room_and_ends_with_a_record_that_is_refused(delivery, script):
+    refused = KafkaException(KafkaError(KafkaError._UNKNOWN_PARTITION))
+    script.errors["produce"] = [None, BufferError(), BufferError(), None, refused, refused]
+    delivery.publish(columns("a", "b", "c", "d"))
+    delivery.commit({0: 4})
+    assert script.calls == ["begin", "a", "b", "b", "b", "c", "c"]
+    delivery.settle(more=False)
+    assert script.calls[7:] == ["abort"]
+    delivery.settle(more=False)
+    assert script.calls[8:] == ["begin", *"abcd", "commit 0:4 g1"]
 
 
 def test_it_is_committed_before_partitions_are_revoked(delivery, script, group):

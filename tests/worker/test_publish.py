@@ -5,7 +5,14 @@ from confluent_kafka import Producer
 from worker_parts import Journal, Worker, event
 
 from schemas.topics import Topic
-from worker.stages.publish import OutgoingRecord, Publisher, PublishError
+from worker.clients import make_producer
+from worker.stages.publish import (
+    OutgoingRecord,
+    Publisher,
+    PublishError,
+    RecordColumns,
+    joined,
+)
 
 
 def record(value: bytes = b"v", **fields) -> OutgoingRecord:
@@ -36,11 +43,19 @@ def test_a_record_too_large_for_the_producer_is_an_error_unless_it_can_do_withou
     assert sorted(found, key=str) == [(None, 1), (b"fits", 1)]
 
 
-def test_more_records_than_the_local_queue_holds_are_published(embedded_settings, consume_all):
+def columns(topic: str, numbers: range) -> RecordColumns:
+    return RecordColumns(
+        topic, [n % 4 for n in numbers], [b"k"] * len(numbers), [str(n).encode() for n in numbers]
+    )
+
+
+@pytest.mark.parametrize("kind", [columns, lambda *of: list(columns(*of))])
+def test_more_records_than_the_local_queue_holds_are_published(
+    embedded_settings, consume_all, kind
+):
     config = embedded_settings.kafka.producer_config(**{"queue.buffering.max.messages": 10})
     topic = embedded_settings.kafka.topic(Topic.RECOMMENDATIONS)
-    records = [OutgoingRecord(topic, n % 4, b"k", str(n).encode()) for n in range(95)]
-    Publisher(Producer(config)).publish(records)
+    Publisher(Producer(config)).publish(kind(topic, range(95)))
     found = [
         (m.partition(), int(m.value()))
         for m in consume_all(embedded_settings, Topic.RECOMMENDATIONS)
@@ -68,3 +83,47 @@ def test_what_is_not_published_is_not_committed(failing, monkeypatch):
         worker.process([event("u", 0)])
     assert worker.journal.committed == {}
     assert len(worker.journal.states()) == 0
+
+
+def test_columns_are_a_sequence_of_records():
+    records = RecordColumns("t", [2, 0, 1], [b"a", b"b", b"c"], [b"1", None, b"3"])
+    made = [
+        OutgoingRecord("t", 2, b"a", b"1"),
+        OutgoingRecord("t", 0, b"b", None),
+        OutgoingRecord("t", 1, b"c", b"3"),
+    ]
+    assert list(records) == made and len(records) == 3
+    assert [records[0], records[-1]] == [made[0], made[2]]
+    assert list(records[1:]) == made[1:] and isinstance(records[1:], RecordColumns)
+    assert not RecordColumns("t", [], [], [])
+
+
+def test_columns_of_one_topic_are_joined_as_columns():
+    a = RecordColumns("t", [2], [b"a"], [b"1"])
+    b = RecordColumns("t", [0, 1], [b"b", b"c"], [None, b"3"])
+    other = RecordColumns("o", [0], [b"d"], [b"4"])
+    empty = RecordColumns("o", [], [], [])
+    both = joined(a, empty, b)
+    assert isinstance(both, RecordColumns) and list(both) == [*a, *b]
+    assert joined(empty, a, []) is a
+    assert joined(a, other) == [*a, *other]
+    assert joined(a, [record()]) == [*a, record()]
+    assert len(joined(empty, [])) == 0
+
+
+def test_columns_are_published_with_keys_and_without_values(embedded_settings, consume_all):
+    topic = embedded_settings.kafka.topic(Topic.USER_STATE)
+    publisher = Publisher(make_producer(embedded_settings))
+    publisher.publish(RecordColumns(topic, [3, 0], [b"a", b"b"], [b"1", None]))
+    messages = consume_all(embedded_settings, Topic.USER_STATE)
+    found = {(m.partition(), m.key(), m.value()) for m in messages}
+    assert found == {(3, b"a", b"1"), (0, b"b", None)}
+
+
+def test_a_column_of_a_record_that_is_too_large_is_an_error(embedded_settings):
+    config = embedded_settings.kafka.producer_config(**{"message.max.bytes": 2000})
+    topic = embedded_settings.kafka.topic(Topic.RECOMMENDATIONS)
+    with pytest.raises(PublishError, match="too large"):
+        Publisher(Producer(config)).publish(
+            RecordColumns(topic, [0, 1], [b"a", b"b"], [b"x" * 3000, b"fits"])
+        )

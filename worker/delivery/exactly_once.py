@@ -21,7 +21,7 @@ from worker.delivery.errors import TransactionAbortableError, TransactionLostErr
 from worker.delivery.membership import Membership
 from worker.delivery.transactional_producer import TransactionalProducer
 from worker.metrics import Rebalance, Stage, TransactionEnd, WorkerMetrics
-from worker.stages.publish import OutgoingRecord
+from worker.stages.publish import OutgoingRecord, RecordColumns
 
 _LOG = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class ExactlyOnce:
         self._metrics = metrics
         self._interval_s = interval_s
         self._visible: Callable[[], None] = lambda: None
-        self._records: list[OutgoingRecord] = []
+        self._records: list[OutgoingRecord | RecordColumns] = []
         self._offsets: dict[int, int] = {}
         self._complete = True
         """Whether the offsets of all records are there: no micro-batch is under way."""
@@ -106,7 +106,10 @@ class ExactlyOnce:
         """
         self._complete = False
         first = len(self._records)
-        self._records += records
+        if not isinstance(records, RecordColumns):
+            self._records += records
+        elif records:
+            self._records.append(records)
         if self._failed_since is None:  # else they are produced with all the others, again
             self._produce_from(first)
 
@@ -227,16 +230,28 @@ class ExactlyOnce:
     def _produce_from(self, first: int) -> None:
         self._begin()
         for place in range(first, len(self._records)):
-            if place in self._alone:
+            records = self._records[place]
+            if isinstance(records, RecordColumns):
+                self._produce_columns(place, records)
+            elif place in self._alone:
                 self._transactions.flush(_DELIVERY_S)
-                self._produce(place)
+                self._produce(place, records)
                 self._transactions.flush(_DELIVERY_S)
             else:
-                self._produce(place)
+                self._produce(place, records)
         self._transactions.poll(0)
 
-    def _produce(self, place: int) -> None:
-        record = self._records[place]
+    def _produce_columns(self, place: int, records: RecordColumns) -> None:
+        produce, topic, delivered = self._producer.produce, records.topic, self._on_delivery
+        for partition, key, value in records.rows():
+            if self._failure is not None or self._halted:
+                return
+            try:
+                produce(topic, value, key, partition, delivered)
+            except (BufferError, KafkaException):
+                self._produce(place, OutgoingRecord(topic, partition, key, value))
+
+    def _produce(self, place: int, record: OutgoingRecord) -> None:
         while self._failure is None and not self._halted:
             try:
                 self._producer.produce(
@@ -292,7 +307,7 @@ class ExactlyOnce:
 _PURGED = frozenset({KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT})
 
 
-def _substitute(record: OutgoingRecord) -> OutgoingRecord:
-    assert record.without_value is not None
+def _substitute(record: OutgoingRecord | RecordColumns) -> OutgoingRecord:
+    assert isinstance(record, OutgoingRecord) and record.without_value is not None
     _LOG.warning("a dead letter is too large for %s; its value is left out", record.topic)
     return replace(record.without_value(), without_value=None)
