@@ -19,7 +19,7 @@ from worker.outputs import RecommendationWriter
 from worker.pipeline import Answers, Pipeline
 from worker.restore.revival import Revival
 from worker.stages.decode import EventColumns
-from worker.stages.publish import OutgoingRecord
+from worker.stages.publish import RecordColumns
 from worker.state.arena import UserArena
 from worker.state.records import StateRecords
 from worker.state.store import StateStore
@@ -100,25 +100,33 @@ class Arm:
         """Apply events to their users and rank for them."""
         return ArmAnswers(self, self.pipeline.process(events))
 
-    def forget_idle(self, events: int) -> list[OutgoingRecord]:
+    def warm_up(self) -> None:
+        """Compile what a micro-batch needs; to be called once the catalogue is read."""
+        self.pipeline.warm_up()
+        self.writer.warm_up()
+
+    def forget_idle(self, events: int) -> RecordColumns:
         """Forget users who were idle for too long; return the records that erase their states.
 
         Args:
             events: of the micro-batch; few users are looked at after a small one.
         """
-        return [
-            OutgoingRecord(self._state_topic, partition, user_id.encode(), None)
-            for user_id, partition in self.pipeline.forget_idle(events)
-        ]
+        forgotten = self.pipeline.forget_idle(events)
+        return RecordColumns(
+            self._state_topic,
+            [partition for _, partition in forgotten],
+            [user_id.encode() for user_id, _ in forgotten],
+            [None] * len(forgotten),
+        )
 
-    def states(self, slots: NDArray[np.int64]) -> list[OutgoingRecord]:
+    def states(self, slots: NDArray[np.int64]) -> RecordColumns:
         """Return the records of the users in these slots, (n,), as they are now."""
-        partitions = self.arena.columns.partition[slots].tolist()
-        values = self.state_records.encode(slots)
-        return [
-            OutgoingRecord(self._state_topic, partition, self.arena.user_id(slot).encode(), value)
-            for slot, partition, value in zip(slots.tolist(), partitions, values, strict=True)
-        ]
+        return RecordColumns(
+            self._state_topic,
+            self.arena.columns.partition[slots].tolist(),
+            [self.arena.user_id(slot).encode() for slot in slots.tolist()],
+            self.state_records.encode(slots),
+        )
 
 
 @dataclass(frozen=True)
@@ -133,10 +141,10 @@ class ArmAnswers:
         """Positions of the events applied."""
         return self.answers.batch.source
 
-    def recommendations(self) -> list[OutgoingRecord]:
+    def recommendations(self) -> RecordColumns:
         """Return a record for each event applied."""
         return self.arm.writer.records(self.answers)
 
-    def states(self) -> list[OutgoingRecord]:
+    def states(self) -> RecordColumns:
         """Return the state of each user with an applied event."""
         return self.arm.states(self.answers.changed_slots())

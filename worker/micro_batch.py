@@ -30,7 +30,7 @@ from worker.metrics import Outcome, Stage, WorkerMetrics
 from worker.outputs import dead_letter_record
 from worker.stages.dead_letter_limits import DeadLetterLimits
 from worker.stages.decode import NO_TIMESTAMP, Decoded, Decoder, EventColumns, position
-from worker.stages.publish import OutgoingRecord
+from worker.stages.publish import OutgoingRecord, joined
 
 
 def wall_clock_ms() -> int:
@@ -61,10 +61,10 @@ class Answered(Protocol):
     def source(self) -> NDArray[np.int64]:
         """Positions of the events applied."""
 
-    def recommendations(self) -> list[OutgoingRecord]:
+    def recommendations(self) -> Sequence[OutgoingRecord]:
         """Return a record for each event applied, a user's in order."""
 
-    def states(self) -> list[OutgoingRecord]:
+    def states(self) -> Sequence[OutgoingRecord]:
         """Return the state of each user with an applied event."""
 
 
@@ -74,7 +74,7 @@ class Answering(Protocol):
     def process(self, events: EventColumns) -> Answered:
         """Apply events to their users and rank for them."""
 
-    def forget_idle(self, events: int) -> list[OutgoingRecord]:
+    def forget_idle(self, events: int) -> Sequence[OutgoingRecord]:
         """Forget users who were idle for too long; return the records that erase their states.
 
         Args:
@@ -159,7 +159,7 @@ class BatchProcessor:
         dead = [
             dead_letter_record(letter, self._dead_letter_topic) for letter in decoded.dead_letters
         ]
-        self._records.publish([*answers.recommendations(), *dead])
+        self._records.publish(joined(answers.recommendations(), dead))
         self._count(decoded, answers)
         if self._visible_when_published:
             self.visible()
@@ -167,7 +167,7 @@ class BatchProcessor:
             self._records.publish(self._item_learning.records())
         states = answers.states()  # before any of their users is forgotten
         forgotten = self._answering.forget_idle(len(answers.source))
-        self._records.publish([*states, *forgotten])
+        self._records.publish(joined(states, forgotten))
 
     def _count(self, decoded: Decoded, answers: Answered) -> None:
         metrics = self._metrics

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from schemas.codec import Codec
+from schemas.codec import Codec, JsonCodec
 from schemas.dead_letter import DeadLetterHeader
 from schemas.recommendations import (
     Adaptation,
@@ -18,12 +18,12 @@ from schemas.recommendations import (
 )
 from worker.catalogue import Catalogue
 from worker.pipeline import Answers
+from worker.recommendation_json import DECIMALS, RecommendationJson
 from worker.rows import NO_ITEM
 from worker.stages.decode import DeadLetter, header_list, position, record_time
-from worker.stages.publish import OutgoingRecord
+from worker.stages.publish import OutgoingRecord, RecordColumns
 
 _FROM_START = Reason(kind=ReasonKind.START)
-_DECIMALS = 6
 _DECODE_STAGE = "decode"
 
 
@@ -55,32 +55,64 @@ class RecommendationWriter:
         self._model_version = model_version
         self._variant = variant
         self._now_ms = now_ms
+        self._json = (
+            RecommendationJson(catalogue.item_ids, model_version, variant)
+            if isinstance(codec, JsonCodec)
+            else None
+        )
 
-    def records(self, answers: Answers) -> list[OutgoingRecord]:
+    def warm_up(self) -> None:
+        """Compile what writes recommendations; to be called once the catalogue is read."""
+        if self._json is not None:
+            self._json.warm_up()
+
+    def records(self, answers: Answers) -> RecordColumns:
         """Return one record for each event applied, keyed and placed as the event was."""
-        messages = self.messages(answers)
-        partitions = [answers.events.partitions[i] for i in answers.batch.source]
-        return [
-            OutgoingRecord(
-                topic=self._topic,
-                partition=partition,
-                key=message.user_id.encode(),
-                value=self._codec.encode(self._topic, message),
-            )
-            for message, partition in zip(messages, partitions, strict=True)
-        ]
+        events, sources = answers.events, answers.batch.source.tolist()
+        keys = [events.user_ids[source].encode() for source in sources]
+        return RecordColumns(
+            self._topic,
+            [events.partitions[source] for source in sources],
+            keys,
+            self._written(answers, keys) or self._encoded(answers),
+        )
+
+    def _written(self, answers: Answers, user_ids: Sequence[bytes]) -> list[bytes] | None:
+        """Return the messages as JSON; None if that is not asked for, or takes the codec."""
+        if self._json is None or not user_ids:
+            return None
+        events, sources = answers.events, answers.batch.source
+        event_ids = [events.event_ids[source].encode() for source in sources.tolist()]
+        return self._json.encode(
+            ids=recommendation_ids(event_ids, user_ids, self._model_version),
+            user_ids=user_ids,
+            event_ids=event_ids,
+            ranked=answers.ranked,
+            adapted=answers.adapted,
+            events_seen=answers.batch.events_seen,
+            event_times=np.asarray(events.times, np.int64)[sources],
+            produced_at=self._now_ms(),
+        )
+
+    def _encoded(self, answers: Answers) -> list[bytes]:
+        encode = self._codec.encode
+        return [encode(self._topic, message) for message in self.messages(answers)]
 
     def messages(self, answers: Answers) -> list[Recommendation]:
         """Return the answer to each event applied, in order."""
         events, batch = answers.events, answers.batch
         now = self._now_ms()
+        sources = batch.source.tolist()
+        ids = recommendation_ids(
+            [events.event_ids[source].encode() for source in sources],
+            [events.user_ids[source].encode() for source in sources],
+            self._model_version,
+        )
         lists = self._lists(answers)
         adaptations = _adaptations(answers)
         return [
             Recommendation(
-                recommendation_id=recommendation_id(
-                    events.event_ids[source], events.user_ids[source], self._model_version
-                ),
+                recommendation_id=recommendation_id,
                 user_id=events.user_ids[source],
                 items=items,
                 events_seen=seen,
@@ -91,8 +123,8 @@ class RecommendationWriter:
                 event_time=events.times[source],
                 produced_at=now,
             )
-            for source, seen, items, adaptation in zip(
-                batch.source.tolist(), batch.events_seen.tolist(), lists, adaptations, strict=True
+            for recommendation_id, source, seen, items, adaptation in zip(
+                ids, sources, batch.events_seen.tolist(), lists, adaptations, strict=True
             )
         ]
 
@@ -103,7 +135,7 @@ class RecommendationWriter:
             for row in np.unique(ranked.reasons).tolist()
             if row != NO_ITEM
         }
-        scores = np.round(ranked.scores.astype(np.float64), _DECIMALS).tolist()
+        scores = np.round(ranked.scores.astype(np.float64), DECIMALS).tolist()
         return [
             [
                 RecommendedItem(
@@ -116,15 +148,29 @@ class RecommendationWriter:
         ]
 
 
-def recommendation_id(event_id: str, user_id: str, model_version: str) -> str:
-    """Return the id of the answer to an event: 32 hexadecimal digits, the same at every replay."""
-    digest = hashlib.blake2b(digest_size=16)
-    for part in (event_id, user_id, model_version):
-        encoded = part.encode()
-        # The length sets the parts apart, whatever characters they hold.
-        digest.update(len(encoded).to_bytes(4, "big"))
-        digest.update(encoded)
-    return digest.hexdigest()
+def recommendation_ids(
+    event_ids: Sequence[bytes], user_ids: Sequence[bytes], model_version: str
+) -> list[str]:
+    """Return the ids of the answers to events: 32 hexadecimal digits, the same at every replay.
+
+    Args:
+        event_ids: in UTF-8.
+        user_ids: in UTF-8, of the same events.
+        model_version: of the bundle.
+    """
+    model = model_version.encode()
+    tail = _length(model) + model
+    return [
+        # The lengths set the parts apart, whatever characters they hold.
+        hashlib.blake2b(
+            b"".join((_length(event), event, _length(user), user, tail)), digest_size=16
+        ).hexdigest()
+        for event, user in zip(event_ids, user_ids, strict=True)
+    ]
+
+
+def _length(part: bytes) -> bytes:
+    return len(part).to_bytes(4, "big")
 
 
 def dead_letter_record(letter: DeadLetter, topic: str) -> OutgoingRecord:
@@ -172,7 +218,7 @@ def _encoded(headers: dict[DeadLetterHeader, str]) -> list[tuple[str, str | byte
 def _adaptations(answers: Answers) -> list[Adaptation]:
     adapted = answers.adapted
     before, after = (
-        np.round(loss.astype(np.float64), _DECIMALS).tolist()
+        np.round(loss.astype(np.float64), DECIMALS).tolist()
         for loss in (adapted.loss_before, adapted.loss_after)
     )
     return [

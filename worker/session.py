@@ -129,7 +129,7 @@ class Session:
         _LOG.info("the catalogue has %d items", len(self._items))
         if self._shared is not None:
             self._shared.start(self._stop)
-        self._arm.pipeline.warm_up()
+        self._arm.warm_up()
         self._poller.subscribe()
 
     @property

@@ -1,0 +1,127 @@
+"""Recommendations as JSON, a micro-batch at a time and without an object for each item."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import msgspec
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from worker.byte_table import ByteTable
+from worker.recommendation_kernel import (
+    DECIMALS,
+    Bytes,
+    Messages,
+    Texts,
+    room_needed,
+    write_messages,
+)
+from worker.rows import NO_ITEM
+from worker.stages.adapt import Adapted
+from worker.stages.rank import Ranked
+
+__all__ = ["DECIMALS", "RecommendationJson"]
+
+_encode = msgspec.json.Encoder().encode
+
+
+class RecommendationJson:
+    """Writes recommendations.
+
+    Args:
+        item_ids: item id by catalogue row; grows at the end only.
+        model_version: of the bundle.
+        variant: label of the experiment's arm.
+    """
+
+    def __init__(self, item_ids: Sequence[str], model_version: str, variant: str) -> None:
+        self._item_ids = item_ids
+        self._items = ByteTable()
+        model, arm = _encode(model_version), _encode(variant)
+        # What follows the losses.
+        self._model = b'},"model_version":' + model + b',"variant":' + arm + b',"event_time":'
+        self._out: Bytes = np.empty(0, np.uint8)
+
+    def warm_up(self) -> None:
+        """Compile what `encode` is made of, and read the items' ids."""
+        nothing = np.full((1, 1), NO_ITEM)
+        zero = np.zeros(1, np.float32)
+        self.encode(
+            ids=["0" * 32],
+            user_ids=[b"u"],
+            event_ids=[b"e"],
+            ranked=Ranked(nothing, zero[:, None], nothing),
+            adapted=Adapted(torch.zeros(1, 1), zero > 0, zero, zero),
+            events_seen=zero.astype(np.int64),
+            event_times=zero.astype(np.int64),
+            produced_at=0,
+        )
+
+    def encode(
+        self,
+        *,
+        ids: Sequence[str],
+        user_ids: Sequence[bytes],
+        event_ids: Sequence[bytes],
+        ranked: Ranked,
+        adapted: Adapted,
+        events_seen: NDArray[np.int64],
+        event_times: NDArray[np.int64],
+        produced_at: int,
+    ) -> list[bytes] | None:
+        """Return n messages as JSON.
+
+        Args:
+            ids: of the recommendations, 32 hexadecimal digits each.
+            user_ids: in UTF-8.
+            event_ids: in UTF-8, of what they answer.
+            ranked: the lists.
+            adapted: the inner-loop steps.
+            events_seen: (n,).
+            event_times: milliseconds since the epoch, (n,).
+            produced_at: milliseconds since the epoch.
+
+        Returns:
+            None if a score or loss is NaN, infinite, or 9·10⁹ or more.
+        """
+        n = len(ids)
+        messages = Messages(
+            ids=np.frombuffer("".join(ids).encode(), np.uint8).reshape(n, -1),
+            user_ids=_texts(user_ids),
+            event_ids=_texts(event_ids),
+            # A layout or type of another kind would be compiled anew.
+            rows=np.ascontiguousarray(ranked.rows, np.int64),
+            scores=np.ascontiguousarray(ranked.scores, np.float32),
+            reasons=np.ascontiguousarray(ranked.reasons, np.int64),
+            items=self._known_items(),
+            events_seen=np.ascontiguousarray(events_seen, np.int64),
+            stepped=np.ascontiguousarray(adapted.stepped, np.bool_),
+            loss_before=np.ascontiguousarray(adapted.loss_before, np.float32),
+            loss_after=np.ascontiguousarray(adapted.loss_after, np.float32),
+            model=np.frombuffer(self._model, np.uint8),
+            event_times=np.ascontiguousarray(event_times, np.int64),
+            end=np.frombuffer(b',"produced_at":%d}' % produced_at, np.uint8),
+        )
+        room = room_needed(messages)
+        if room > len(self._out):
+            self._out = np.empty(room, np.uint8)
+        ends = np.empty(n, np.int64)
+        if not write_messages(messages, self._out, ends):
+            return None
+        limits = [0, *ends.tolist()]
+        whole = self._out[: limits[-1]].tobytes()
+        return [whole[a:b] for a, b in pairwise(limits)]
+
+    def _known_items(self) -> Texts:
+        new = self._item_ids[len(self._items) :]
+        self._items.extend([_encode(item_id) for item_id in new])
+        return Texts(self._items.data, self._items.starts)
+
+
+def _texts(values: Sequence[bytes]) -> Texts:
+    starts = np.zeros(len(values) + 1, np.int64)
+    np.cumsum(np.fromiter(map(len, values), np.int64, len(values)), out=starts[1:])
+    return Texts(np.frombuffer(b"".join(values), np.uint8), starts)
