@@ -12,7 +12,7 @@ from schemas.codec import Codec
 from schemas.settings import Settings
 from schemas.topics import Topic
 from worker.catalogue import Catalogue
-from worker.item_sharing.learning import ItemLearning
+from worker.item_sharing.learning import Learning
 from worker.metrics import WorkerMetrics
 from worker.model.interface import AdaptationModel
 from worker.outputs import RecommendationWriter
@@ -35,7 +35,7 @@ class ArmParts:
     metrics: WorkerMetrics
     store: StateStore
     """Of the users who are not in the arena."""
-    item_learning: ItemLearning | None
+    item_learning: Learning | None
     """Of the item memory; None if there is none."""
     now_ms: Callable[[], int]
     """The clock, milliseconds since the epoch."""

@@ -78,14 +78,23 @@ class Catalogue:
         return len(self._rows)
 
     @property
+    def model_version(self) -> str:
+        """Of the model that the vectors are of."""
+        return self._model.version
+
+    @property
     def available_count(self) -> int:
         """Items that may be recommended."""
-        return self._available_count
+        return self._items.available_count
 
     @property
     def vectors(self) -> Tensor:
         """Item vectors by row, (rows, dim)."""
         return self._vectors[: len(self.item_ids)]
+
+    def vectors_of(self, rows: Sequence[int]) -> Tensor:
+        """Return the vectors of rows, (m, dim)."""
+        return self._vectors[torch.tensor(rows, device=self._vectors.device)]
 
     @property
     def unavailable(self) -> Tensor | None:
@@ -184,7 +193,8 @@ class Catalogue:
 
     def leave_be(self) -> None:
         """Take no more changes in; what has changed by then is `unencoded`."""
-        self._level.remove(self)
+        if self in self._level:
+            self._level.remove(self)
 
     def _of_rows(self, rows: list[int]) -> Unencoded:
         ids, texts = self.item_ids, self._items.texts

@@ -52,6 +52,7 @@ class CatalogueItems:
         """By row."""
         self.available: list[bool] = []
         """By row, whether the item may be recommended."""
+        self.available_count = 0
         self.revision = 0
         """Goes up with every change that can change a ranking."""
         self.removal_callbacks: list[Callable[[int], None]] = []
@@ -76,6 +77,7 @@ class CatalogueItems:
         if applied.done.total() > applied.done[CatalogueChange.UNCHANGED]:
             self.revision += 1
         for row, available in applied.available.items():
+            self.available_count += available - self.available[row]
             self.available[row] = available
         return applied
 

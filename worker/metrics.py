@@ -122,6 +122,21 @@ class TransactionEnd(enum.StrEnum):
     ABORTED = "aborted"
 
 
+class Variant(enum.StrEnum):
+    """Which of two models."""
+
+    PRIMARY = "primary"
+    CANDIDATE = "candidate"
+
+
+class RolloutResult(enum.StrEnum):
+    """What became of a plan of which models to serve."""
+
+    TAKEN = "taken"
+    REFUSED = "refused"
+    SUPERSEDED = "superseded"
+
+
 class ItemAvailability(enum.StrEnum):
     """Whether items may be recommended."""
 
@@ -136,6 +151,7 @@ _LATENCY_SECONDS = (
     0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800,
 )  # fmt: skip
 _RESTORE_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+_PREPARE_SECONDS = (0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800)
 _BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 16384, 65536)
 _LOSS_NATS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10, 15)
 
@@ -143,7 +159,7 @@ OPEN_LABELS = {
     "partition": "a partition of `clickstream`",
     "version": "the bundle's version",
     "device": "cpu or cuda",
-    "variant": "setting worker.variant",
+    "variant": "setting worker.variant, or the label of a model that is tried",
 }
 """Labels whose values are not an enumeration here, and what bounds them."""
 
@@ -166,6 +182,7 @@ def _values(names: type[enum.StrEnum]) -> tuple[str, ...]:
 
 
 _SEEN: dict[str, tuple[str, ...]] = {"events_seen": EVENTS_SEEN_LABELS}
+_VARIANT: dict[str, tuple[str, ...]] = {"variant": _values(Variant)}
 
 SPECS: dict[str, MetricSpec] = {
     spec.name: spec
@@ -366,6 +383,66 @@ SPECS: dict[str, MetricSpec] = {
             {"version": (), "device": (), "variant": ()},
         ),
         MetricSpec(
+            "innerloop_rollout_desired_revision",
+            Gauge,
+            "Revision of the group's latest plan of which models to serve (topic `models`); 0 if "
+            "there is none, or worker.follow_models is off.",
+        ),
+        MetricSpec(
+            "innerloop_rollout_revision",
+            Gauge,
+            "Revision of the plan that is served; 0 for the bundle that the worker was started "
+            "with. Other than the desired one: it is being prepared, or was refused.",
+        ),
+        MetricSpec(
+            "innerloop_rollout_plans_total",
+            Counter,
+            "Plans by what became of them: taken, refused (the log says why; what was served is "
+            "served on), or superseded by a later one while they were prepared.",
+            {"result": _values(RolloutResult)},
+        ),
+        MetricSpec(
+            "innerloop_rollout_prepare_seconds",
+            Histogram,
+            "From reading a plan until its models are loaded, checked, and have the vectors of all "
+            "items; events go on meanwhile.",
+            {},
+            _PREPARE_SECONDS,
+        ),
+        MetricSpec(
+            "innerloop_rollout_switch_seconds",
+            Histogram,
+            "Time between two micro-batches that a switch of models took.",
+            {},
+            _STAGE_SECONDS,
+        ),
+        MetricSpec(
+            "innerloop_rollout_retired_users",
+            Gauge,
+            "Users still in the arena of a model that serves no longer; they leave a few at a "
+            "time, or with their next event.",
+        ),
+        MetricSpec(
+            "innerloop_rollout_prequential_events_total",
+            Counter,
+            "As innerloop_prequential_events_total, by model, where worker.follow_models is on: "
+            "the primary's users, and the candidate's. A shadow's events are the primary's, too.",
+            {**_VARIANT, **_SEEN},
+        ),
+        MetricSpec(
+            "innerloop_rollout_prequential_hits_total",
+            Counter,
+            "Of these, events on an item of the list that the model last had for the user, "
+            "published or not.",
+            {**_VARIANT, **_SEEN},
+        ),
+        MetricSpec(
+            "innerloop_rollout_prequential_reciprocal_rank_total",
+            Counter,
+            "Sum of 1/position of the item on that list, 0 where it is not on it.",
+            {**_VARIANT, **_SEEN},
+        ),
+        MetricSpec(
             "innerloop_prequential_events_total",
             Counter,
             "Events on a known item, of a type that is evidence of liking, by how many events of "
@@ -439,6 +516,19 @@ class WorkerMetrics:
         )
         self.item_memory_restore_seconds = self._histogram("innerloop_item_memory_restore_seconds")
         self.model_info = self._gauge("innerloop_model_info")
+        self.rollout_desired_revision = self._gauge("innerloop_rollout_desired_revision")
+        self.rollout_revision = self._gauge("innerloop_rollout_revision")
+        self.rollout_plans = self._counter("innerloop_rollout_plans_total")
+        self.rollout_prepare_seconds = self._histogram("innerloop_rollout_prepare_seconds")
+        self.rollout_switch_seconds = self._histogram("innerloop_rollout_switch_seconds")
+        self.rollout_retired_users = self._gauge("innerloop_rollout_retired_users")
+        self.rollout_prequential_events = self._counter(
+            "innerloop_rollout_prequential_events_total"
+        )
+        self.rollout_prequential_hits = self._counter("innerloop_rollout_prequential_hits_total")
+        self.rollout_prequential_reciprocal_rank = self._counter(
+            "innerloop_rollout_prequential_reciprocal_rank_total"
+        )
         self.prequential_events = self._counter("innerloop_prequential_events_total")
         self.prequential_hits = self._counter("innerloop_prequential_hits_total")
         self.prequential_reciprocal_rank = self._counter(

@@ -15,7 +15,7 @@ from schemas.settings import WorkerSettings
 from worker.catalogue import Catalogue
 from worker.item_memory.memory import ItemMemory
 from worker.item_memory.transitions import OwnTransitions
-from worker.item_sharing.learning import ItemLearning
+from worker.item_sharing.learning import Learning
 from worker.metrics import NoStep, Stage, WorkerMetrics
 from worker.model.interface import AdaptationModel
 from worker.prequential import LivePrequential
@@ -67,7 +67,7 @@ class Pipeline:
         metrics: WorkerMetrics,
         settings: WorkerSettings,
         *,
-        item_learning: ItemLearning | None = None,
+        item_learning: Learning | None = None,
         users: Users | None = None,
     ) -> None:
         self._model = model

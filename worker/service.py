@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from schemas.settings import Settings
-from schemas.topics import Topic
 from worker.clients import transactional_id
 from worker.delivery.errors import TransactionLostError
 from worker.health import Health, watched
@@ -14,6 +15,8 @@ from worker.item_sharing.interface import MemorySource
 from worker.metrics import WorkerMetrics
 from worker.metrics_endpoint import serve_metrics
 from worker.model.interface import AdaptationModel
+from worker.rollout.loading import LoadedModel, ModelLoader, ModelShelf, bundle_loader
+from worker.rollout.rollout import NO_PLAN, BeginAnewError, Rollout, Served
 from worker.session import Session
 from worker.topic_checks import check_topics
 
@@ -33,22 +36,25 @@ class WorkerService:
 
     Args:
         settings: all of them.
-        model: the model to serve.
+        model: the model to serve; may be None where worker.follow_models is on.
         metrics: where it is watched; None makes a registry of its own.
         item_memory: of the bundle; None if it has none. Left alone where worker.item_memory is off.
+        load: loads the bundles that plans of models name; None loads them as they are trained.
     """
 
     def __init__(
         self,
         settings: Settings,
-        model: AdaptationModel,
+        model: AdaptationModel | None,
         metrics: WorkerMetrics | None = None,
         item_memory: MemorySource | None = None,
+        load: ModelLoader | None = None,
     ) -> None:
         self.settings = settings
         self.metrics = metrics or WorkerMetrics()
-        self._model = model
-        self._item_memory = item_memory if settings.worker.item_memory else None
+        memory = item_memory if settings.worker.item_memory else None
+        self._own = None if model is None else LoadedModel(model, memory)
+        self._load = load or bundle_loader(settings.worker)
         self._stop = threading.Event()
         self._health = Health(settings.metrics.stuck_seconds)
         self.serving = threading.Event()
@@ -71,20 +77,24 @@ class WorkerService:
             DeadLetterFloodError: too many records are unusable. Those of the micro-batch are not
                 committed.
             RegistryError: the schema registry cannot be asked.
+            InnerloopError: worker.follow_models is on, the plan's primary cannot be loaded, and
+                there is no other model to begin with.
         """
-        partitions = check_topics(self.settings, shared=self._item_memory is not None)
         transactions = transactional_id(self.settings)
         lost = 0
         with (
             serve_metrics(self.metrics, self.settings.metrics, self._health) as port,
             watched(self._health),
+            self._following() as rollout,
         ):
             self.metrics_port = port
             while not self._stop.is_set():
                 self._health.starting()
-                session = self._session(partitions, transactions)
+                session = self._session(rollout, transactions)
                 try:
                     self._serve(session)
+                except BeginAnewError as error:
+                    _LOG.info("beginning anew: %s", error)
                 except TransactionLostError as error:
                     lost = 1 if session.committed else lost + 1
                     if lost > _LOST_IN_A_ROW:
@@ -92,15 +102,33 @@ class WorkerService:
                     _LOG.warning("%s; beginning anew with what is committed", error)
         _LOG.info("stopped; everything read is answered and committed")
 
-    def _session(self, partitions: dict[Topic, int], transactions: str) -> Session:
+    @contextmanager
+    def _following(self) -> Iterator[Rollout | None]:
+        """Follow the plans of models, if the settings say so."""
+        if not self.settings.worker.follow_models:
+            yield None
+            return
+        rollout = Rollout(self.settings, ModelShelf(self._load, self._own), self.metrics)
+        try:
+            yield rollout
+        finally:
+            rollout.close()
+
+    def _session(self, rollout: Rollout | None, transactions: str) -> Session:
+        if rollout is not None:
+            served = rollout.start()
+            rollout.began(served)
+        else:
+            assert self._own is not None, "there is no model, and no plan to follow"
+            served = Served(NO_PLAN, self._own)
         return Session(
             self.settings,
-            self._model,
+            served,
             self.metrics,
-            partitions,
+            check_topics(self.settings, shared=served.memory is not None),
             stop=self._stop,
-            item_memory=self._item_memory,
             transactions=transactions,
+            rollout=rollout,
         )
 
     def _serve(self, session: Session) -> None:

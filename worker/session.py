@@ -9,7 +9,7 @@ import time
 from schemas.codec import build_codec
 from schemas.settings import Settings
 from schemas.topics import Topic
-from worker.arm import Arm, ArmParts
+from worker.arm import ArmParts
 from worker.catalogue import Catalogue
 from worker.catalogue_follower import CatalogueFollower
 from worker.clients import make_member, make_reader
@@ -18,10 +18,14 @@ from worker.item_sharing.interface import MemorySource
 from worker.item_sharing.sharing import SharedMemory, share
 from worker.metrics import Rebalance, Stage, WorkerMetrics
 from worker.micro_batch import BatchProcessor, wall_clock_ms
-from worker.model.interface import AdaptationModel
 from worker.restore.loader import StateLoader
 from worker.restore.restorer import StateRestorer
 from worker.restore.take_over import TakeOver
+from worker.rollout.arms import Arms
+from worker.rollout.line_up import LineUp
+from worker.rollout.rollout import Rollout, Served
+from worker.rollout.stores import SharedStore
+from worker.rollout.switcher import Switcher
 from worker.stages.batch_limit import BatchLimit
 from worker.stages.commit import Committer
 from worker.stages.dead_letter_limits import DeadLetterLimits
@@ -37,24 +41,24 @@ class Session:
 
     Args:
         settings: all of them.
-        model: the model to serve.
+        served: the model to serve, or models.
         metrics: of the worker.
         partitions: how many its topics have.
         stop: set when it is to end.
-        item_memory: of the bundle; None if there is none, or it is not to be used.
         transactions: the transactional.id, for delivery exactly once.
+        rollout: the plans of models to follow; None follows none.
     """
 
     def __init__(
         self,
         settings: Settings,
-        model: AdaptationModel,
+        served: Served,
         metrics: WorkerMetrics,
         partitions: dict[Topic, int],
         *,
         stop: threading.Event,
-        item_memory: MemorySource | None,
         transactions: str,
+        rollout: Rollout | None = None,
     ) -> None:
         self.committed = False
         """Whether any transaction was committed."""
@@ -68,23 +72,30 @@ class Session:
         catalogue_reader = make_reader(settings, Topic.CATALOG, wait_ms=100)
         state_reader = make_reader(settings, Topic.USER_STATE, wait_ms=10, await_transactions=True)
         self._readers = [catalogue_reader, state_reader]
-        catalogue = self._items = Catalogue(model)
+        catalogue = self._items = Catalogue(served.primary.model)
         self._catalogue = CatalogueFollower(
             catalogue_reader, partitions[Topic.CATALOG], codec, catalogue, metrics
         )
-        self._shared = None if item_memory is None else self._share(item_memory, partitions)
+        memory = served.memory
+        self._shared = None if memory is None else self._share(memory, partitions)
         item_learning = None if self._shared is None else self._shared.learning
+        store = open_store(worker.state_folder)
+        arms = self._arms = Arms(store, metrics)
         parts = ArmParts(
             settings=settings,
             codec=codec,
             metrics=metrics,
-            store=open_store(worker.state_folder),
+            store=SharedStore(store, arms.canonical),
             item_learning=item_learning,
             now_ms=wall_clock_ms,
         )
-        self._arm = Arm(model, catalogue, parts, worker.variant)
-        loader = StateLoader(model, self._arm.users)
-        restorer = StateRestorer(state_reader, loader, metrics, clickstream)
+        line_up = LineUp(arms, parts, catalogue, by_variant=rollout is not None)
+        line_up.form(served)
+        self._loader = StateLoader(arms.model, arms.primary.users)
+        restorer = StateRestorer(state_reader, self._loader, metrics, clickstream)
+        self._switcher = (
+            None if rollout is None else Switcher(rollout, line_up, memory, metrics, self._switched)
+        )
         self._take_over = TakeOver(
             [restorer] if self._shared is None else [restorer, self._shared.follower]
         )
@@ -106,7 +117,7 @@ class Session:
                 max_future_ms=worker.max_future_seconds * 1000,
                 now_ms=wall_clock_ms,
             ),
-            answering=self._arm,
+            answering=arms,
             records=self._delivery,
             offsets=self._delivery,
             metrics=metrics,
@@ -120,7 +131,6 @@ class Session:
             visible_when_published=worker.delivery == "at_least_once",
         )
         self._delivery.on_commit(self._visible)
-        metrics.model_info.labels(model.version, model.device.type, worker.variant).set(1)
 
     def start(self) -> None:
         """Read the catalogue and what all workers learned of its items, then join the group."""
@@ -129,7 +139,7 @@ class Session:
         _LOG.info("the catalogue has %d items", len(self._items))
         if self._shared is not None:
             self._shared.start(self._stop)
-        self._arm.warm_up()
+        self._arms.warm_up()
         self._poller.subscribe()
 
     @property
@@ -161,6 +171,9 @@ class Session:
         waiting = self._committer.report_lag(self._poller.partitions)
         if messages:
             self._limit.processed(len(messages), time.perf_counter() - taken, waiting)
+        if self._switcher is not None:
+            self._switcher.step()
+        self._arms.tidy_up()
 
     def close(self) -> None:
         """Leave the group and close the clients."""
@@ -170,7 +183,13 @@ class Session:
             for reader in self._readers:
                 reader.close()
         finally:
-            self._arm.users.close()  # its folder is wanted by who comes next
+            if self._switcher is not None:
+                self._switcher.close()
+            self._arms.close()  # its folder is wanted by who comes next
+
+    def _switched(self) -> None:
+        self._loader.use(self._arms.model, self._arms.primary.users)
+        self._arms.warm_up()
 
     def _visible(self) -> None:
         self.committed = True
@@ -186,8 +205,8 @@ class Session:
         self._delivery.give_up(how)  # the last chance before the partitions go
         self._committer.forget(partitions)
         for partition in partitions:
-            self._arm.users.release_partition(partition)
-        self._arm.users.report()
+            self._arms.release_partition(partition)
+        self._arms.report()
 
     def _share(self, source: MemorySource, partitions: dict[Topic, int]) -> SharedMemory:
         reader = make_reader(

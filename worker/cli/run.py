@@ -27,6 +27,14 @@ def run_worker(
         Path | None,
         typer.Option(help="Model bundle to serve (setting worker.bundle).", show_default=False),
     ] = None,
+    follow_models: Annotated[
+        bool | None,
+        typer.Option(
+            "--follow-models/--no-follow-models",
+            help="Serve what `innerloop models` says (setting worker.follow_models).",
+            show_default=False,
+        ),
+    ] = None,
     group_id: Annotated[
         str | None,
         typer.Option(help="Consumer group (setting worker.group_id).", show_default=False),
@@ -60,12 +68,19 @@ def run_worker(
         config,
         bootstrap_servers,
         properties,
-        worker={"bundle": bundle, "group_id": group_id, "device": device, "threads": threads},
+        worker={
+            "bundle": bundle,
+            "follow_models": follow_models,
+            "group_id": group_id,
+            "device": device,
+            "threads": threads,
+        },
         metrics={"port": metrics_port},
     )
-    if settings.worker.bundle is None:
+    if settings.worker.bundle is None and not settings.worker.follow_models:
         raise SettingsError(
-            "worker.bundle is not set; name a bundle with --bundle, `innerloop train` makes one"
+            "worker.bundle is not set; name a bundle with --bundle, `innerloop train` makes one; "
+            "or serve what `innerloop models` publishes, with --follow-models"
         )
     logging.basicConfig(
         level=logging.DEBUG if verbose else logging.INFO,
@@ -74,18 +89,17 @@ def run_worker(
 
     import torch
 
-    from worker.item_sharing.of_bundle import memory_source
-    from worker.model.serving import ServingModel
+    from worker.rollout.loading import bundle_loader
     from worker.service import WorkerService
 
     if settings.worker.threads is not None:
         torch.set_num_threads(settings.worker.threads)
-    model = ServingModel.load(
-        settings.worker.bundle, settings.worker.device, threads=settings.worker.threads
-    )
-    _LOG.info("model %s on %s", model.version, model.device)
-    memory = memory_source(model, settings.worker)
-    service = WorkerService(settings, model, item_memory=memory)
+    if settings.worker.bundle is None:
+        service = WorkerService(settings, None)
+    else:
+        own = bundle_loader(settings.worker)(settings.worker.bundle)
+        _LOG.info("model %s on %s", own.model.version, own.model.device)
+        service = WorkerService(settings, own.model, item_memory=own.memory)
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         service.stop()

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.catalogue import Catalogue
+from worker.item_memory.config import MemoryConfig
 
 NOTHING_KNOWN = -1
 """`MemorySource.since_ms` of a memory that begins empty."""
@@ -55,3 +56,5 @@ class MemorySource:
     since_ms: int = NOTHING_KNOWN
     """Events at or before this time, milliseconds since the epoch, are in the memory as it is
     opened; it is not taught them again."""
+    config: MemoryConfig | None = None
+    """Of an `ItemMemory`: models whose memories have the same one can rank by the same memory."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import numpy as np
 from confluent_kafka import Message
@@ -24,6 +25,17 @@ from worker.stages.publish import OutgoingRecord
 
 _LOG = logging.getLogger(__name__)
 _WARNINGS_PER_READ = 3
+
+
+class Learning(Protocol):
+    """What the stages of a micro-batch have to do with the item memory."""
+
+    @property
+    def learner(self) -> TransitionLearner:
+        """What learns; an `ItemMemory` is ranked by, too."""
+
+    def select(self, events: EventColumns, batch: FoldedBatch) -> OwnTransitions:
+        """Return what is to be learned from a micro-batch, or a part of one."""
 
 
 class ItemLearning:

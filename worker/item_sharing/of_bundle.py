@@ -35,4 +35,5 @@ def memory_source(model: ServingModel, settings: WorkerSettings) -> MemorySource
         return model.memory(catalogue.reserve)
 
     # Training saw what happened before the cut, and nothing at it.
-    return MemorySource(open_memory, model.bundle.manifest.provenance.cut_time - 1)
+    since_ms = model.bundle.manifest.provenance.cut_time - 1
+    return MemorySource(open_memory, since_ms, config)

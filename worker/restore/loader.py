@@ -39,6 +39,11 @@ class StateLoader:
         self._model = model
         self._users = users
 
+    def use(self, model: AdaptationModel, users: Users) -> None:
+        """Go by another model, with other users."""
+        self._model = model
+        self._users = users
+
     def load(
         self, records: Sequence[StateRecord], partition: int, next_offset: int
     ) -> Counter[RestoredState]:

@@ -93,6 +93,25 @@ class Users:
             self._make_room(0, len(np.unique(slots)))
         return slots
 
+    def send_out(self, slots: NDArray[np.int64]) -> None:
+        """Put the users of these slots into the store.
+
+        Raises:
+            StateStoreError: the store cannot be written.
+        """
+        if not slots.size:
+            return
+        by_partition: dict[int, dict[str, bytes]] = {}
+        partitions = self.arena.columns.partition[slots].tolist()
+        records = self._records.encode(slots)
+        for slot, partition, record in zip(slots.tolist(), partitions, records, strict=True):
+            entry = to_entry(self._published(slot), record)
+            by_partition.setdefault(partition, {})[self.arena.user_id(slot)] = entry
+        for partition, entries in by_partition.items():
+            self._store.put(partition, entries)
+        self.arena.release(slots)
+        self._metrics.user_moves.labels(UserMove.EVICTED.value).inc(len(slots))
+
     def saw(self, partitions: Sequence[int], times: Sequence[int]) -> None:
         """Take note of the times of events, for `forget_idle`."""
         if self._sweep is not None and len(partitions):
@@ -167,7 +186,8 @@ class Users:
         """Evict as many of those who are not in the micro-batch as there are too many."""
         if self._most_resident is not None:
             others = len(self.arena) - staying
-            self._evict(min(others, len(self.arena) + coming - self._most_resident))
+            count = min(others, len(self.arena) + coming - self._most_resident)
+            self.send_out(self.arena.take_longest_away(max(0, count)))
 
     def _admit(self, coming: Mapping[str, int]) -> None:
         by_partition: dict[int, list[str]] = {}
@@ -178,21 +198,6 @@ class Users:
         found = self.arena.find(list(coming))
         new = [user for user, slot in zip(coming, found, strict=True) if slot == NO_SLOT]
         self.arena.admit_all(new, [coming[user] for user in new])
-
-    def _evict(self, count: int) -> None:
-        leaving = self.arena.take_longest_away(max(0, count))
-        if not leaving.size:
-            return
-        by_partition: dict[int, dict[str, bytes]] = {}
-        partitions = self.arena.columns.partition[leaving].tolist()
-        records = self._records.encode(leaving)
-        for slot, partition, record in zip(leaving.tolist(), partitions, records, strict=True):
-            entry = to_entry(self._published(slot), record)
-            by_partition.setdefault(partition, {})[self.arena.user_id(slot)] = entry
-        for partition, entries in by_partition.items():
-            self._store.put(partition, entries)
-        self.arena.release(leaving)
-        self._metrics.user_moves.labels(UserMove.EVICTED.value).inc(len(leaving))
 
     def _return(self, partition: int, entries: Mapping[str, bytes]) -> None:
         if not entries:
