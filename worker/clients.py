@@ -81,6 +81,15 @@ def make_reader(
     return PartitionReader(reader, settings.kafka.topic(topic), ends, longest_s)
 
 
+def make_reporting_producer(settings: Settings) -> Producer:
+    """Return a producer that reports where each record went.
+
+    Raises:
+        SettingsError: librdkafka refuses a property.
+    """
+    return _client(Producer, settings.kafka.producer_config())
+
+
 def make_producer(settings: Settings) -> Producer:
     """Return a producer for all that the worker publishes.
 

@@ -14,7 +14,7 @@ from schemas.errors import BrokerError, DecodeError, RolloutError
 from schemas.model_rollout import ModelRollout
 from schemas.settings import Settings
 from schemas.topics import Topic
-from worker.clients import make_producer, make_reader
+from worker.clients import make_reader, make_reporting_producer
 from worker.kafka_connection import connect
 from worker.stages.decode import position
 
@@ -108,7 +108,7 @@ class PlanLog:
 
     def _produce(self, plan: ModelRollout) -> tuple[int, int]:
         delivered: list[tuple[KafkaError | None, Message]] = []
-        producer: Producer = make_producer(self._settings)
+        producer: Producer = make_reporting_producer(self._settings)
         try:
             producer.produce(
                 self._topic,
