@@ -69,13 +69,26 @@ def stop_after(
 
 
 def main() -> None:
-    """Train, and die by SIGKILL after so many writes of such files: WRITES OF ARGUMENTS…."""
+    """Train, once for each WRITES OF OUT before `--`, and be killed after so many such writes.
+
+    Each training is a process forked off this one, which has imported everything already. How they
+    ended is told on standard output, a status a line.
+    """
     import os
     import signal
 
-    writes, of, *arguments = sys.argv[1:]
-    setattr(*stop_after(int(writes), lambda: os.kill(os.getpid(), signal.SIGKILL), of=of))
-    run(*arguments)
+    import worker.training.bundle_writer  # noqa: F401
+
+    end = sys.argv.index("--")
+    cases, arguments = sys.argv[1:end], sys.argv[end + 1 :]
+    for writes, of, out in zip(cases[::3], cases[1::3], cases[2::3], strict=True):
+        child = os.fork()
+        if child == 0:
+            os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+            setattr(*stop_after(int(writes), lambda: os.kill(os.getpid(), signal.SIGKILL), of=of))
+            run(*arguments, "--out", out)
+            os._exit(0)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 
 
 if __name__ == "__main__":

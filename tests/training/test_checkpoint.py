@@ -95,15 +95,29 @@ def test_interrupted_at_any_stage_it_ends_in_the_same_bundle(
     assert_same(out, uninterrupted)
 
 
-@pytest.mark.parametrize("writes, of", [(2, STATE), (2, ".safetensors"), (1, ".safetensors")])
-def test_a_killed_process_is_gone_on_from(arguments, uninterrupted, tmp_path, writes, of):
-    out = tmp_path / "bundle"
-    command = [sys.executable, small_shop.__file__, str(writes), of, *arguments, "--out", str(out)]
-    root = Path(__file__).parents[2]
-    killed = subprocess.run(
-        command, cwd=root, env={**os.environ, "PYTHONPATH": str(root)}, check=False
+KILLED = [(2, STATE), (2, ".safetensors"), (1, ".safetensors")]
+
+
+@pytest.fixture(scope="module")
+def killed(arguments, tmp_path_factory) -> dict[tuple[int, str], Path]:
+    """Trainings that were killed after so many writes of such files."""
+    root, folder = Path(__file__).parents[2], tmp_path_factory.mktemp("killed")
+    outs = {case: folder / f"bundle-{n}" for n, case in enumerate(KILLED)}
+    cases = [str(part) for (writes, of), out in outs.items() for part in (writes, of, out)]
+    done = subprocess.run(
+        [sys.executable, small_shop.__file__, *cases, "--", *arguments],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root)},
+        stdout=subprocess.PIPE,
+        check=True,
     )
-    assert killed.returncode == -signal.SIGKILL
+    assert [int(line) for line in done.stdout.split()] == len(KILLED) * [-signal.SIGKILL]
+    return outs
+
+
+@pytest.mark.parametrize("writes, of", KILLED)
+def test_a_killed_process_is_gone_on_from(arguments, uninterrupted, killed, writes, of):
+    out = killed[writes, of]
     checkpoint = checkpoint_folder(out)
     # Killed before `state.json` was replaced, it leaves the checkpoint before, or none.
     done = writes if of == STATE else writes - 1
