@@ -4,12 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 _ScalarT = TypeVar("_ScalarT", bound=np.generic)
+
+
+class ByteRows(NamedTuple):
+    """Byte strings by row, one after the other: what compiled code takes."""
+
+    data: NDArray[np.uint8]
+    """All of them; row i is `data[starts[i]:starts[i + 1]]`."""
+    starts: NDArray[np.int64]
+    """Where each begins, and where the last one ends, (rows + 1,)."""
+
+
+def packed(values: Sequence[bytes]) -> ByteRows:
+    """Return byte strings one after the other."""
+    starts = np.zeros(len(values) + 1, np.int64)
+    np.cumsum(np.fromiter(map(len, values), np.int64, len(values)), out=starts[1:])
+    return ByteRows(np.frombuffer(b"".join(values), np.uint8), starts)
 
 
 class ByteTable:
@@ -32,6 +48,11 @@ class ByteTable:
     def starts(self) -> NDArray[np.int64]:
         """Where each begins, and where the last one ends, (rows + 1,)."""
         return self._starts[: self._rows + 1]
+
+    @property
+    def rows(self) -> ByteRows:
+        """All of them, as they are now."""
+        return ByteRows(self.data, self.starts)
 
     def extend(self, more: Sequence[bytes]) -> None:
         """Add rows."""

@@ -16,8 +16,10 @@ from schemas.recommendations import (
     Recommendation,
     RecommendedItem,
 )
+from worker.byte_table import packed
 from worker.catalogue import Catalogue
 from worker.pipeline import Answers
+from worker.recommendation_ids import recommendation_ids
 from worker.recommendation_json import DECIMALS, RecommendationJson
 from worker.rows import NO_ITEM
 from worker.stages.decode import DeadLetter, header_list, position, record_time
@@ -84,7 +86,6 @@ class RecommendationWriter:
         events, sources = answers.events, answers.batch.source
         event_ids = [events.event_ids[source].encode() for source in sources.tolist()]
         return self._json.encode(
-            ids=recommendation_ids(event_ids, user_ids, self._model_version),
             user_ids=user_ids,
             event_ids=event_ids,
             ranked=answers.ranked,
@@ -104,15 +105,15 @@ class RecommendationWriter:
         now = self._now_ms()
         sources = batch.source.tolist()
         ids = recommendation_ids(
-            [events.event_ids[source].encode() for source in sources],
-            [events.user_ids[source].encode() for source in sources],
+            packed([events.event_ids[source].encode() for source in sources]),
+            packed([events.user_ids[source].encode() for source in sources]),
             self._model_version,
         )
         lists = self._lists(answers)
         adaptations = _adaptations(answers)
         return [
             Recommendation(
-                recommendation_id=recommendation_id,
+                recommendation_id=recommendation_id.tobytes().hex(),
                 user_id=events.user_ids[source],
                 items=items,
                 events_seen=seen,
@@ -146,31 +147,6 @@ class RecommendationWriter:
             ]
             for columns in zip(ranked.rows.tolist(), scores, ranked.reasons.tolist(), strict=True)
         ]
-
-
-def recommendation_ids(
-    event_ids: Sequence[bytes], user_ids: Sequence[bytes], model_version: str
-) -> list[str]:
-    """Return the ids of the answers to events: 32 hexadecimal digits, the same at every replay.
-
-    Args:
-        event_ids: in UTF-8.
-        user_ids: in UTF-8, of the same events.
-        model_version: of the bundle.
-    """
-    model = model_version.encode()
-    tail = _length(model) + model
-    return [
-        # The lengths set the parts apart, whatever characters they hold.
-        hashlib.blake2b(
-            b"".join((_length(event), event, _length(user), user, tail)), digest_size=16
-        ).hexdigest()
-        for event, user in zip(event_ids, user_ids, strict=True)
-    ]
-
-
-def _length(part: bytes) -> bytes:
-    return len(part).to_bytes(4, "big")
 
 
 def dead_letter_record(letter: DeadLetter, topic: str) -> OutgoingRecord:

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from worker.byte_table import ByteTable
+from worker.byte_table import ByteRows, ByteTable, packed
+from worker.recommendation_ids import recommendation_ids
 from worker.recommendation_kernel import (
     DECIMALS,
     Bytes,
     Messages,
-    Texts,
     room_needed,
     write_messages,
 )
@@ -40,6 +40,7 @@ class RecommendationJson:
     def __init__(self, item_ids: Sequence[str], model_version: str, variant: str) -> None:
         self._item_ids = item_ids
         self._items = ByteTable()
+        self._model_version = model_version
         model, arm = _encode(model_version), _encode(variant)
         # What follows the losses.
         self._model = b'},"model_version":' + model + b',"variant":' + arm + b',"event_time":'
@@ -50,7 +51,6 @@ class RecommendationJson:
         nothing = np.full((1, 1), NO_ITEM)
         zero = np.zeros(1, np.float32)
         self.encode(
-            ids=["0" * 32],
             user_ids=[b"u"],
             event_ids=[b"e"],
             ranked=Ranked(nothing, zero[:, None], nothing),
@@ -63,7 +63,6 @@ class RecommendationJson:
     def encode(
         self,
         *,
-        ids: Sequence[str],
         user_ids: Sequence[bytes],
         event_ids: Sequence[bytes],
         ranked: Ranked,
@@ -75,7 +74,6 @@ class RecommendationJson:
         """Return n messages as JSON.
 
         Args:
-            ids: of the recommendations, 32 hexadecimal digits each.
             user_ids: in UTF-8.
             event_ids: in UTF-8, of what they answer.
             ranked: the lists.
@@ -87,11 +85,12 @@ class RecommendationJson:
         Returns:
             None if a score or loss is NaN, infinite, or 9·10⁹ or more.
         """
-        n = len(ids)
+        n = len(user_ids)
+        users, events = packed(user_ids), packed(event_ids)
         messages = Messages(
-            ids=np.frombuffer("".join(ids).encode(), np.uint8).reshape(n, -1),
-            user_ids=_texts(user_ids),
-            event_ids=_texts(event_ids),
+            ids=recommendation_ids(events, users, self._model_version),
+            user_ids=users,
+            event_ids=events,
             # A layout or type of another kind would be compiled anew.
             rows=np.ascontiguousarray(ranked.rows, np.int64),
             scores=np.ascontiguousarray(ranked.scores, np.float32),
@@ -112,16 +111,10 @@ class RecommendationJson:
         if not write_messages(messages, self._out, ends):
             return None
         limits = [0, *ends.tolist()]
-        whole = self._out[: limits[-1]].tobytes()
-        return [whole[a:b] for a, b in pairwise(limits)]
+        view = self._out.data
+        return [view[a:b].tobytes() for a, b in pairwise(limits)]
 
-    def _known_items(self) -> Texts:
+    def _known_items(self) -> ByteRows:
         new = self._item_ids[len(self._items) :]
         self._items.extend([_encode(item_id) for item_id in new])
-        return Texts(self._items.data, self._items.starts)
-
-
-def _texts(values: Sequence[bytes]) -> Texts:
-    starts = np.zeros(len(values) + 1, np.int64)
-    np.cumsum(np.fromiter(map(len, values), np.int64, len(values)), out=starts[1:])
-    return Texts(np.frombuffer(b"".join(values), np.uint8), starts)
+        return self._items.rows

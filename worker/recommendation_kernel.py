@@ -12,7 +12,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from worker.byte_table import ByteRows
 from worker.copy_bytes import copy_bytes
+from worker.ranking_index.simd import prefetch
 from worker.rows import NO_ITEM
 
 Bytes = NDArray[np.uint8]
@@ -63,21 +65,14 @@ _FOUR_DIGITS = ord("u")
 _HEXADECIMAL = _bytes("0123456789abcdef")
 
 
-class Texts(NamedTuple):
-    """Byte strings one after the other; see `worker.byte_table`."""
-
-    data: Bytes
-    starts: NDArray[np.int64]
-
-
 class Messages(NamedTuple):
     """What n recommendations are made of."""
 
     ids: Bytes
-    """Of the recommendations, in hexadecimal, (n, 32)."""
-    user_ids: Texts
+    """Of the recommendations, (n, 16)."""
+    user_ids: ByteRows
     """In UTF-8, n of them."""
-    event_ids: Texts
+    event_ids: ByteRows
     """In UTF-8, n of them."""
     rows: NDArray[np.int64]
     """Catalogue rows of the items, (n, k), or `NO_ITEM`, which is left out."""
@@ -85,7 +80,7 @@ class Messages(NamedTuple):
     """(n, k)."""
     reasons: NDArray[np.int64]
     """Catalogue rows of what explains them, (n, k), or `NO_ITEM`."""
-    items: Texts
+    items: ByteRows
     """Items' ids as JSON strings, quotes included, by catalogue row."""
     events_seen: NDArray[np.int64]
     stepped: NDArray[np.bool_]
@@ -100,18 +95,20 @@ class Messages(NamedTuple):
 
 @njit(cache=True)
 def room_needed(messages: Messages) -> int:
-    """Return a number of bytes that the messages do not exceed."""
+    """Return a number of bytes that the messages do not exceed; send for the items' ids."""
     n, k = messages.rows.shape
     rows, reasons, starts = messages.rows, messages.reasons, messages.items.starts
+    data = messages.items.data.ctypes.data
     ids = messages.user_ids.starts[n] + messages.event_ids.starts[n]
-    room: int = _LONGEST_ESCAPE * ids + n * (
-        _OF_MESSAGE + messages.ids.shape[1] + len(messages.model) + len(messages.end) + k * _OF_ITEM
-    )
+    fixed = 2 * messages.ids.shape[1] + len(messages.model) + len(messages.end)
+    room: int = _LONGEST_ESCAPE * ids + n * (_OF_MESSAGE + fixed + k * _OF_ITEM)
     for i in range(n):
         for j in range(k):
             row, reason = rows[i, j], reasons[i, j]
             if row != _NO_ITEM:
-                room += starts[row + 1] - starts[row]
+                length = starts[row + 1] - starts[row]
+                prefetch(data + starts[row], length)
+                room += length
                 if reason != _NO_ITEM:
                     room += starts[reason + 1] - starts[reason]
     return room
@@ -150,6 +147,16 @@ def _put_string(out: Bytes, at: int, data: Bytes, begin: int, end: int) -> int:
             at += 4
     out[at] = _QUOTE
     return at + 1
+
+
+@njit(cache=True)
+def _put_hexadecimal(out: Bytes, at: int, data: Bytes, i: int) -> int:
+    """Write row i of `data`, two digits a byte."""
+    for j in range(data.shape[1]):
+        out[at] = _HEXADECIMAL[data[i, j] >> 4]
+        out[at + 1] = _HEXADECIMAL[data[i, j] & 15]
+        at += 2
+    return at
 
 
 @njit(cache=True)
@@ -265,7 +272,7 @@ def write_messages(messages: Messages, out: Bytes, ends: NDArray[np.int64]) -> b
     at = 0
     for i in range(len(rows)):
         at = _put(out, at, _HEAD)
-        at = _put(out, at, ids[i])
+        at = _put_hexadecimal(out, at, ids, i)
         at = _put(out, at, _USER)
         at = _put_string(out, at, users, user_starts[i], user_starts[i + 1])
         at = _put(out, at, _ITEMS)

@@ -13,8 +13,10 @@ from hypothesis import given, settings
 from schemas.clickstream import EventType
 from schemas.codec import JsonCodec
 from schemas.recommendations import Recommendation
-from worker.outputs import RecommendationWriter, recommendation_ids
+from worker.byte_table import packed
+from worker.outputs import RecommendationWriter
 from worker.pipeline import Answers
+from worker.recommendation_ids import recommendation_ids
 from worker.rows import NO_ITEM
 from worker.stages.adapt import Adapted
 from worker.stages.decode import EventColumns
@@ -220,14 +222,25 @@ def test_another_codec_writes_its_own():
     assert writer.records(answers).values == [b"recommendations u", b"recommendations v"]
 
 
+def ids_of(events: list[bytes], users: list[bytes], model: str) -> list[str]:
+    ids = recommendation_ids(packed(events), packed(users), model)
+    return [row.tobytes().hex() for row in ids]
+
+
 def test_the_ids_are_those_of_earlier_versions():
-    assert recommendation_ids([b"event-1"], [b"user-1"], "m1") == [
-        "7cb13eb4d6d6ff60e74a0a9152b2a7f7"
-    ]
-    for event, user, model in [("e", "u", "m"), ("🛒", "x" * 128, ""), ("ab", "c", "m")]:
+    assert ids_of([b"event-1"], [b"user-1"], "m1") == ["7cb13eb4d6d6ff60e74a0a9152b2a7f7"]
+    cases = [("e", "u", "m"), ("🛒" * 128, "x" * 128, ""), ("ab", "c", "m"), ("y" * 256, "z", "m")]
+    for event, user, model in cases:
         digest = hashlib.blake2b(digest_size=16)
         for part in (event.encode(), user.encode(), model.encode()):
             digest.update(len(part).to_bytes(4, "big") + part)
-        assert recommendation_ids([event.encode()], [user.encode()], model) == [digest.hexdigest()]
-    shifted = recommendation_ids([b"ab", b"a"], [b"c", b"bc"], "m")
-    assert len(set(shifted)) == 2
+        assert ids_of([event.encode()], [user.encode()], model) == [digest.hexdigest()]
+
+
+def test_the_ids_of_a_micro_batch_are_those_of_its_events():
+    events, users = [b"ab", b"a", b"x" * 200, b"e"], [b"c", b"bc", b"u", b"v" * 90]
+    ids = ids_of(events, users, "m")
+    assert len(set(ids)) == 4  # where one part ends and the next begins is told
+    alone = [ids_of([event], [user], "m") for event, user in zip(events, users, strict=True)]
+    assert [[each] for each in ids] == alone
+    assert ids_of([], [], "m") == []

@@ -13,6 +13,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from schemas.user_state import LAYOUT_VERSION
+from worker.byte_table import ByteRows
 from worker.rows import NO_ITEM
 from worker.state.user_columns import UserColumns
 
@@ -27,24 +28,17 @@ _HEADS = 16
 """Numbers and lengths in a record besides the items' ones."""
 
 
-class Texts(NamedTuple):
-    """Byte strings one after the other; see `worker.byte_table`."""
-
-    data: Bytes
-    starts: NDArray[np.int64]
-
-
 class Records(NamedTuple):
     """What the records of n users are made of."""
 
     slots: NDArray[np.int64]
-    user_ids: Texts
+    user_ids: ByteRows
     """In UTF-8, n of them."""
     arrays: Bytes
     """(n, bytes)."""
     model_version: Bytes
     """In UTF-8."""
-    item_ids: Texts
+    item_ids: ByteRows
     """In UTF-8, by catalogue row."""
 
 
@@ -112,7 +106,7 @@ def _put_little(out: Bytes, at: int, value: int, width: int) -> int:
 
 
 @njit(cache=True)
-def _put_recent(out: Bytes, at: int, columns: UserColumns, slot: int, item_ids: Texts) -> int:
+def _put_recent(out: Bytes, at: int, columns: UserColumns, slot: int, item_ids: ByteRows) -> int:
     """Write the fields of `schemas.user_state.RecentEvents`, without queries."""
     n, active = columns.kept[slot], columns.active[slot]
     keys, types, times, items = columns.keys, columns.types, columns.times, columns.items

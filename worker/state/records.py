@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
 from schemas.codec import encode_state
 from schemas.user_state import LAYOUT_VERSION
-from worker.byte_table import ByteTable
+from worker.byte_table import ByteRows, ByteTable, packed
 from worker.state.arena import UserArena
-from worker.state.record_kernel import Bytes, Records, Texts, room_needed, write_records
+from worker.state.record_kernel import Bytes, Records, room_needed, write_records
 from worker.state.residents import ResidentUser
 
 
@@ -50,7 +48,7 @@ class StateRecords:
         columns = self._arena.columns
         records = Records(
             slots=slots,
-            user_ids=_texts([self._arena.user_id(slot).encode() for slot in slots.tolist()]),
+            user_ids=packed([self._arena.user_id(slot).encode() for slot in slots.tolist()]),
             arrays=arrays,
             model_version=self._version_bytes,
             item_ids=self._known_items(),
@@ -62,13 +60,7 @@ class StateRecords:
         whole = out[: limits[-1] if limits else 0].tobytes()
         return [whole[a:b] for a, b in zip([0, *limits], limits, strict=False)]
 
-    def _known_items(self) -> Texts:
+    def _known_items(self) -> ByteRows:
         new = self._arena.item_ids[len(self._item_ids) :]
         self._item_ids.extend([item_id.encode() for item_id in new])
-        return Texts(self._item_ids.data, self._item_ids.starts)
-
-
-def _texts(values: Sequence[bytes]) -> Texts:
-    starts = np.zeros(len(values) + 1, np.int64)
-    np.cumsum(np.fromiter(map(len, values), np.int64, len(values)), out=starts[1:])
-    return Texts(np.frombuffer(b"".join(values), np.uint8), starts)
+        return self._item_ids.rows
