@@ -22,6 +22,7 @@ from worker.state.user_columns import NO_PARTITION
 _SLACK_MS = 24 * 3600 * 1000
 """Events that come late by less find their users, and so do they where one event's time is ahead by
 less: the default of `worker.max_future_seconds`."""
+_SLOTS_AT_ONCE = 4096
 
 
 class IdleSweep:
@@ -59,27 +60,34 @@ class IdleSweep:
         """Look at the next users of either place and return whom it forgot, with their partitions.
 
         Args:
-            most: slots to look at in the arena, and users in the store.
+            most: users to look at in the arena, and as many in the store.
         """
         return self._of_arena(most) + self._of_store(most)
 
     def _of_arena(self, most: int) -> list[tuple[str, int]]:
         columns = self._arena.columns
-        begin, slots = self._next_slot, len(columns.partition)
-        end = min(begin + most, slots)
-        self._next_slot = 0 if end == slots else end
-        looked_at = slice(begin, end)
+        looked_at = self._next_residents(columns.partition, most)
         partitions = columns.partition[looked_at]
-        idle = np.zeros(end - begin, np.bool_)
-        for partition in set(partitions.tolist()) - {NO_PARTITION}:
+        idle = np.zeros(len(looked_at), np.bool_)
+        for partition in set(partitions.tolist()):
             late = self._is_idle(partition, columns.active[looked_at])
             idle |= (partitions == partition) & late
-        gone = begin + np.flatnonzero(idle)
+        gone = looked_at[idle]
         forgotten = [
             (self._arena.user_id(slot), int(columns.partition[slot])) for slot in gone.tolist()
         ]
         self._arena.release(gone)
         return forgotten
+
+    def _next_residents(self, partitions: NDArray[np.int32], most: int) -> NDArray[np.int64]:
+        """Return the slots of the next users, few or none where there are few in the next slots."""
+        begin = self._next_slot
+        end = begin + _SLOTS_AT_ONCE
+        here = begin + np.flatnonzero(partitions[begin:end] != NO_PARTITION)
+        if len(here) > most:
+            end = int(here[most])
+        self._next_slot = end if end < len(partitions) else 0
+        return here[:most]
 
     def _of_store(self, most: int) -> list[tuple[str, int]]:
         partitions = self._store.partitions
