@@ -17,8 +17,8 @@ taught the item memory again, for its offset tells that it is known.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from typing import Protocol
 
 import numpy as np
@@ -94,8 +94,6 @@ class BatchProcessor:
         dead_letter_topic: full name of `clickstream.dlq`.
         item_learning: of the item memory; None if there is none.
         limits: stop a flood of dead letters.
-        visible_when_published: whether subscribers see a record once `records` took it; if not,
-            whoever commits calls `visible`.
         now_ms: the clock, milliseconds since the epoch.
     """
 
@@ -110,7 +108,6 @@ class BatchProcessor:
         dead_letter_topic: str,
         item_learning: ItemLearning | None = None,
         limits: DeadLetterLimits | None = None,
-        visible_when_published: bool = True,
         now_ms: Callable[[], int] = wall_clock_ms,
     ) -> None:
         self._decoder = decoder
@@ -121,9 +118,8 @@ class BatchProcessor:
         self._dead_letter_topic = dead_letter_topic
         self._item_learning = item_learning
         self._limits = limits
-        self._visible_when_published = visible_when_published
         self._now_ms = now_ms
-        self._answered: list[NDArray[np.int64]] = []
+        self._answered: deque[NDArray[np.int64]] = deque()
         """Timestamps of records whose answers are not visible yet, an array a micro-batch."""
 
     def process(self, messages: Sequence[Message]) -> None:
@@ -143,15 +139,13 @@ class BatchProcessor:
         answers = self._answering.process(decoded.events)
         with metrics.time(Stage.PUBLISH):
             self._publish(decoded, answers)
-        # A transaction takes its own time for this, when it is at an end.
-        with metrics.time(Stage.COMMIT) if self._visible_when_published else nullcontext():
             self._offsets.commit(next_offsets(messages))
 
-    def visible(self) -> None:
-        """Take note that subscribers can see all that was published up to now."""
-        answered, self._answered = self._answered, []
+    def visible(self, batches: int) -> None:
+        """Take note that subscribers can see the answers of so many more micro-batches."""
         now = self._now_ms()
-        for times in answered:
+        for _ in range(batches):
+            times = self._answered.popleft()
             ages = now - times[times != NO_TIMESTAMP]
             self._metrics.latency_seconds.observe_many(np.maximum(ages, 0) / 1000.0)
 
@@ -159,10 +153,9 @@ class BatchProcessor:
         dead = [
             dead_letter_record(letter, self._dead_letter_topic) for letter in decoded.dead_letters
         ]
-        self._records.publish(joined(answers.recommendations(), dead))
+        recommendations = answers.recommendations()
         self._count(decoded, answers)
-        if self._visible_when_published:
-            self.visible()
+        self._records.publish(joined(recommendations, dead))
         if self._item_learning is not None:
             self._records.publish(self._item_learning.records())
         states = answers.states()  # before any of their users is forgotten

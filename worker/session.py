@@ -128,9 +128,8 @@ class Session:
                 ratio=worker.dead_letter_ratio,
                 consecutive=worker.dead_letter_consecutive,
             ),
-            visible_when_published=worker.delivery == "at_least_once",
         )
-        self._delivery.on_commit(self._visible)
+        self._delivery.on_visible(self._visible)
 
     def start(self) -> None:
         """Read the catalogue and what all workers learned of its items, then join the group."""
@@ -191,9 +190,9 @@ class Session:
         self._loader.use(self._arms.model, self._arms.primary.users)
         self._arms.warm_up()
 
-    def _visible(self) -> None:
+    def _visible(self, batches: int) -> None:
         self.committed = True
-        self._processor.visible()
+        self._processor.visible(batches)
 
     def _assignment_changed(self, partitions: list[int], how: Rebalance) -> None:
         self._metrics.rebalanced_partitions.labels(how.value).inc(len(partitions))

@@ -97,11 +97,11 @@ def batch(delivery, *values: str, end: int) -> None:
 
 def test_records_and_offsets_are_one_transaction(delivery, script):
     visible = []
-    delivery.on_commit(lambda: visible.append(len(script.calls)))
+    delivery.on_visible(lambda batches: visible.append((batches, len(script.calls))))
     batch(delivery, "a", "b", end=5)
     assert script.calls == ["begin", "a", "b"] and not visible
     delivery.settle(more=False)
-    assert script.calls == ["begin", "a", "b", "commit 0:5 g1"] and visible == [4]
+    assert script.calls == ["begin", "a", "b", "commit 0:5 g1"] and visible == [(1, 4)]
     delivery.settle(more=False)
     assert len(script.calls) == 4, "there was nothing more to commit"
 

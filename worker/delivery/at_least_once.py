@@ -1,65 +1,149 @@
-"""At least once: results are acknowledged first, then offsets are committed."""
+"""At least once: results are acknowledged first, then offsets are committed.
+
+All this happens in a thread of its own, one thing after the other, while the next micro-batch is
+worked on. What fails there is raised at the next call, and nothing that comes after it is done.
+"""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from confluent_kafka import Producer
 
-from worker.metrics import Rebalance
+from schemas.errors import BrokerError
+from worker.metrics import Rebalance, Stage, WorkerMetrics
 from worker.stages.commit import Committer
 from worker.stages.publish import OutgoingRecord, Publisher
 
+_AHEAD = 1
+"""Micro-batches that may wait for the brokers while the next one is worked on."""
 _CLOSE_WAIT_S = 10.0
 
 
 class AtLeastOnce:
-    """Publishes and commits at once.
+    """Publishes and commits.
 
     Args:
         producer: an idempotent one, used by nobody else.
         committer: of the offsets.
+        metrics: of the commits.
     """
 
-    def __init__(self, producer: Producer, committer: Committer) -> None:
+    def __init__(self, producer: Producer, committer: Committer, metrics: WorkerMetrics) -> None:
         self._producer = producer
         self._publisher = Publisher(producer)
         self._committer = committer
+        self._metrics = metrics
+        self._visible: Callable[[int], None] = lambda _: None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="delivery")
+        self._begun = False
+        """Whether records of the micro-batch under way were published."""
+        self._waiting: deque[Future[None]] = deque()
+        """Ends of the micro-batches that are not delivered yet."""
+        self._error: BrokerError | None = None
+        self._raised = False
+        self._closed = False
 
     def start(self) -> None:
         """Do nothing: the producer is ready."""
 
-    def on_commit(self, visible: Callable[[], None]) -> None:
-        """Do nothing: records are visible before their offsets are committed."""
+    def on_visible(self, visible: Callable[[int], None]) -> None:
+        """Have this called, in the thread, when a micro-batch's first records are acknowledged."""
+        self._visible = visible
 
     def polled(self) -> None:
-        """Do nothing: offsets are checked when they are committed."""
+        """Raise what went wrong meanwhile.
+
+        Raises:
+            BrokerError: a record was not acknowledged, or offsets could not be committed.
+        """
+        self._check()
 
     def publish(self, records: Sequence[OutgoingRecord]) -> None:
-        """Produce records; blocks until all are acknowledged.
+        """Have records produced once all before them are acknowledged.
 
         Raises:
-            PublishError: a record was not acknowledged.
+            BrokerError: something before them was not.
         """
-        self._publisher.publish(records)
+        self._check()
+        first, self._begun = not self._begun, True
+        self._thread.submit(self._attempt, lambda: self._publish(records, first=first))
 
     def commit(self, next_offsets: Mapping[int, int]) -> None:
-        """Commit offsets.
+        """Have offsets committed once all records are acknowledged.
+
+        Waits until there is no more than a micro-batch that is not delivered.
 
         Raises:
-            BrokerError: it fails, and not because the group is rebalancing.
+            BrokerError: a record was not acknowledged, or a commit failed, and not because the
+                group is rebalancing.
         """
-        self._committer.commit(next_offsets)
+        self._begun = False
+        end = self._thread.submit(self._attempt, lambda: self._commit(next_offsets))
+        self._waiting.append(end)
+        while len(self._waiting) > _AHEAD:
+            self._waiting.popleft().result()
+        self._check()
 
     def settle(self, *, more: bool) -> None:
-        """Commit what could not be committed before; `more` makes no difference."""
-        self._committer.retry()
+        """Commit what could not be committed before; `more` makes no difference.
 
-    def give_up(self, how: Rebalance) -> None:
-        """Commit, for the last time before the partitions go, what could not be before."""
-        if how is Rebalance.REVOKED:
+        Raises:
+            BrokerError: something was not acknowledged, or a commit failed.
+        """
+        while self._waiting and self._waiting[0].done():
+            self._waiting.popleft()
+        self._check()
+        if not self._waiting:
             self._committer.retry()
 
+    def give_up(self, how: Rebalance) -> None:
+        """Wait for all that is under way; commit, for the last time before the partitions go."""
+        self._wait()
+        if how is Rebalance.REVOKED and self._error is None:
+            self._attempt(self._committer.retry)
+
     def close(self) -> None:
-        """Wait a while for what is not acknowledged yet."""
+        """Wait for all that is under way.
+
+        Raises:
+            BrokerError: something was not acknowledged, or a commit failed, and was not raised yet.
+        """
+        self._wait()
+        self._closed = True
+        self._thread.shutdown()
         self._producer.flush(_CLOSE_WAIT_S)
+        if not self._raised:
+            self._check()
+
+    def _wait(self) -> None:
+        if self._closed:  # partitions go when the consumer is closed, after this
+            return
+        # Also for records of a micro-batch that was not completed.
+        wait([*self._waiting, self._thread.submit(lambda: None)])
+        self._waiting.clear()
+
+    def _check(self) -> None:
+        if self._error is not None:
+            self._raised = True
+            raise self._error
+
+    def _attempt(self, work: Callable[[], None]) -> None:
+        """Do something unless what came before has failed."""
+        if self._error is not None:
+            return
+        try:
+            work()
+        except BrokerError as error:
+            self._error = error
+
+    def _publish(self, records: Sequence[OutgoingRecord], *, first: bool) -> None:
+        self._publisher.publish(records)
+        if first:
+            self._visible(1)
+
+    def _commit(self, next_offsets: Mapping[int, int]) -> None:
+        with self._metrics.time(Stage.COMMIT):
+            self._committer.commit(next_offsets)

@@ -58,7 +58,9 @@ class ExactlyOnce:
         self._topic = topic
         self._metrics = metrics
         self._interval_s = interval_s
-        self._visible: Callable[[], None] = lambda: None
+        self._visible: Callable[[int], None] = lambda _: None
+        self._batches = 0
+        """Whole micro-batches that wait for the commit."""
         self._records: list[OutgoingRecord | RecordColumns] = []
         self._offsets: dict[int, int] = {}
         self._complete = True
@@ -83,8 +85,8 @@ class ExactlyOnce:
         """
         self._transactions.start()
 
-    def on_commit(self, visible: Callable[[], None]) -> None:
-        """Have this called after each commit."""
+    def on_visible(self, visible: Callable[[int], None]) -> None:
+        """Have this called after each commit, with the number of its micro-batches."""
         self._visible = visible
 
     def polled(self) -> None:
@@ -117,6 +119,7 @@ class ExactlyOnce:
         """Add the offsets of a micro-batch, which is complete with them, to the transaction."""
         self._offsets.update(next_offsets)
         self._complete = True
+        self._batches += 1
 
     def settle(self, *, more: bool) -> None:
         """Commit the transaction, unless more records are waiting and its time is not over.
@@ -187,8 +190,9 @@ class ExactlyOnce:
                     continue
                 return False
             self._metrics.transactions.labels(TransactionEnd.COMMITTED.value).inc()
+            batches = self._batches
             self._forget()
-            self._visible()
+            self._visible(batches)
             return True
 
     def _commit(self) -> None:
@@ -223,6 +227,7 @@ class ExactlyOnce:
     def _forget(self) -> None:
         self._records = []
         self._offsets = {}
+        self._batches = 0
         self._alone.clear()
         self._complete = True
         self._failed_since = None

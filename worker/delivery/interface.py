@@ -16,8 +16,11 @@ class Delivery(Protocol):
         """Get ready. To be called once, before the first record."""
         ...
 
-    def on_commit(self, visible: Callable[[], None]) -> None:
-        """Have this called whenever records have become visible by a commit."""
+    def on_visible(self, visible: Callable[[int], None]) -> None:
+        """Have this called when answers of micro-batches become visible: with how many these are.
+
+        The oldest ones do first. It may be called in another thread.
+        """
         ...
 
     def polled(self) -> None:

@@ -35,7 +35,7 @@ def make_delivery(
         SettingsError: librdkafka refuses a property.
     """
     if settings.worker.delivery == "at_least_once":
-        return AtLeastOnce(make_producer(settings), committer)
+        return AtLeastOnce(make_producer(settings), committer, metrics)
     return ExactlyOnce(
         make_transactional_producer(settings, transactions),
         Membership(consumer),

@@ -1,0 +1,119 @@
+"""Delivery at least once goes on beside the next micro-batch, in order, and stops at a failure."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from schemas.errors import BrokerError
+from worker.delivery import at_least_once
+from worker.delivery.at_least_once import AtLeastOnce
+from worker.metrics import Rebalance, WorkerMetrics
+from worker.stages.publish import OutgoingRecord, PublishError
+
+PATIENCE_S = 30
+
+
+class Brokers:
+    """Take the place of publisher and committer: acknowledge when they are let."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.let = threading.Semaphore(0)
+        self.refused = ""
+
+    def __call__(self, _producer) -> "Brokers":
+        return self  # the publisher that is made
+
+    def publish(self, records) -> None:
+        self._take(records[0].value.decode())
+
+    def commit(self, next_offsets) -> None:
+        self._take(f"commit {next_offsets[0]}")
+
+    def retry(self) -> None:
+        self.calls.append("retry")
+
+    def flush(self, _timeout_s) -> int:
+        return 0
+
+    def _take(self, what: str) -> None:
+        assert self.let.acquire(timeout=PATIENCE_S)
+        if what == self.refused:
+            raise PublishError(f"{what} was refused")
+        self.calls.append(what)
+
+    def acknowledge(self, count: int) -> None:
+        self.let.release(count)
+
+
+@pytest.fixture
+def brokers(monkeypatch) -> Brokers:
+    brokers = Brokers()
+    monkeypatch.setattr(at_least_once, "Publisher", brokers)
+    return brokers
+
+
+@pytest.fixture
+def delivery(brokers):
+    yield AtLeastOnce(brokers, brokers, WorkerMetrics())
+    brokers.acknowledge(100)  # or its thread would wait on
+
+
+def batch(delivery: AtLeastOnce, number: int) -> None:
+    for part in "ab":
+        delivery.publish([OutgoingRecord("t", 0, b"k", f"{number}{part}".encode())])
+    delivery.commit({0: number})
+
+
+def test_one_micro_batch_waits_for_the_brokers_beside_the_next(delivery, brokers):
+    visible = []
+    delivery.on_visible(lambda batches: visible.append((batches, list(brokers.calls))))
+    batch(delivery, 1)  # nothing is acknowledged, and it does not wait
+    assert brokers.calls == []
+    with ThreadPoolExecutor(1) as other:
+        second = other.submit(batch, delivery, 2)  # waits for the first one
+        brokers.acknowledge(3)
+        second.result(PATIENCE_S)
+    assert brokers.calls == ["1a", "1b", "commit 1"]
+    brokers.acknowledge(3)
+    delivery.give_up(Rebalance.REVOKED)
+    assert brokers.calls == ["1a", "1b", "commit 1", "2a", "2b", "commit 2", "retry"]
+    assert visible == [(1, ["1a"]), (1, ["1a", "1b", "commit 1", "2a"])]
+
+
+@pytest.mark.parametrize("refused", ["1a", "1b", "commit 1"])
+def test_after_a_failure_nothing_more_is_done_and_all_say_why(delivery, brokers, refused):
+    brokers.refused = refused
+    batch(delivery, 1)
+    brokers.acknowledge(100)
+    with pytest.raises(BrokerError, match=f"{refused} was refused"):
+        batch(delivery, 2)
+        batch(delivery, 3)
+    assert brokers.calls == ["1a", "1b", "commit 1"][: ["1a", "1b", "commit 1"].index(refused)]
+    for call in (delivery.polled, lambda: delivery.settle(more=False)):
+        with pytest.raises(BrokerError, match="refused"):
+            call()
+    delivery.give_up(Rebalance.REVOKED)
+    delivery.close()  # it was raised before
+    assert "commit 2" not in brokers.calls and "retry" not in brokers.calls
+
+
+def test_the_end_waits_and_tells_of_a_failure(delivery, brokers):
+    brokers.refused = "1b"
+    batch(delivery, 1)
+    brokers.acknowledge(2)
+    with pytest.raises(PublishError, match="1b was refused"):
+        delivery.close()
+    delivery.give_up(Rebalance.REVOKED)  # by the consumer's close
+    assert brokers.calls == ["1a"]
+
+
+def test_settling_waits_for_nothing(delivery, brokers):
+    batch(delivery, 1)
+    delivery.settle(more=False)
+    assert brokers.calls == []
+    brokers.acknowledge(3)
+    delivery.give_up(Rebalance.LOST)
+    delivery.settle(more=False)
+    assert brokers.calls == ["1a", "1b", "commit 1", "retry"]
