@@ -3,6 +3,7 @@
 VENV ?= .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
+WORKERS ?= 2
 
 .PHONY: demo test check unit install constraints clean
 
@@ -16,8 +17,10 @@ check: install           ## Formatting, lint and strict types.
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+# Files go whole to one process each of WORKERS; one thread each, else they take each other's cores.
+unit: export OMP_NUM_THREADS ?= 1
 unit: install            ## The tests. Those on Apache Kafka need Java 17+ and Maven, or KAFKA_BOOTSTRAP.
-	$(BIN)/pytest $(PYTEST_ARGS)
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 install: $(VENV)/.installed
 
