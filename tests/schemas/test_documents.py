@@ -115,7 +115,6 @@ Surface = enum.StrEnum("Surface", ["home", "search"])
         {"categories": (dict[str, str], msgspec.field(default_factory=dict))},
         {"item_id": (int,)},
     ],
-    ids=str,
 )
 def test_no_field_changes_without_its_documents(changes):
     altered = changed(CatalogItem, **changes)
