@@ -269,7 +269,8 @@ SPECS: dict[str, MetricSpec] = {
         MetricSpec(
             "innerloop_user_moves_total",
             Counter,
-            "Users who left the arena for the store, as more came than `worker.resident_users`; "
+            "Users who left the arena for the store, as more came than `worker.resident_users` or "
+            "another model serves them; "
             "users who came back from it; and users forgotten because they were idle for longer "
             "than `worker.user_ttl_days`.",
             {"move": _values(UserMove)},

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from fake_model import FakeModel
+from recording_learner import recording
 from running_worker import RunningWorker, wait_until
 from worker_parts import NOW_MS, Journal, item, messages
 
@@ -63,11 +64,12 @@ class NumbModel(FakeModel):
 KINDS = {"fake": FakeModel, "other": OtherModel, "numb": NumbModel}
 
 
-def fake_bundle(folder: Path, kind: str = "other") -> BundleReference:
-    """Write a folder that `load_fake` makes a model of."""
+def fake_bundle(folder: Path, kind: str = "other", *, memory: bool = False) -> BundleReference:
+    """Write a folder that `load_fake` makes a model of, with an item memory or without."""
     folder.mkdir()
     version = f"{kind}-{folder.name}"
-    (folder / "manifest.json").write_text(json.dumps({"version": version, "kind": kind}))
+    manifest = {"version": version, "kind": kind, "memory": memory}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
     return reference_to(folder, version)
 
 
@@ -81,7 +83,8 @@ def load_fake(folder: Path) -> LoadedModel:
     manifest = json.loads((folder / "manifest.json").read_text())
     if manifest["kind"] not in KINDS:
         raise BundleError(f"{folder} is {manifest['kind']}")
-    return LoadedModel(KINDS[manifest["kind"]](manifest["version"]), None)
+    memory = recording() if manifest["memory"] else None
+    return LoadedModel(KINDS[manifest["kind"]](manifest["version"]), memory)
 
 
 def tried(model: FakeModel, percent: int, mode=CandidateMode.SERVE, salt: str = "s"):

@@ -224,3 +224,24 @@ def test_a_later_plan_takes_the_place_of_one_being_prepared(simple, tmp_path):
         assert results[2] == 0 and 1 <= results[0] <= 4
         assert worker.sample("innerloop_model_info", version=bundles[-1].version, device="cpu",
                              variant="default") == 1  # fmt: skip
+
+
+def test_the_first_bundle_with_an_item_memory_is_begun_with(
+    settings, produce_all, consume_all, tmp_path
+):
+    """The worker leaves the group and comes back: the memory is there before the next event."""
+    events = visits(users=20, length=12, seed=3)
+    with following(settings, FakeModel("own")) as worker:
+        produce_all(settings, Topic.CLICKSTREAM, event_records(events[:120]))
+        drain(settings)
+        assert worker.sample("innerloop_item_transitions_total", source="own") == 0
+        plan = publish(settings, fake_bundle(tmp_path / "a", memory=True))
+        await_plan(plan, worker)
+        produce_all(settings, Topic.CLICKSTREAM, event_records(events[120:]))
+        drain(settings)
+        assert worker.sample("innerloop_item_transitions_total", source="own") > 0
+        assert worker.sample("innerloop_rollout_plans_total", result="taken") == 1
+    found = answers(consume_all, settings)
+    assert_each_answered_once(found, events)
+    versions = {r.caused_by: r.model_version for r in found}
+    assert {versions[e.event_id] for e in events[120:]} == {"other-a"}

@@ -60,6 +60,7 @@ class Rollout:
         self._log = PlanLog(settings)
         self.considered: ModelRollout | None = None
         """The latest plan that was taken up, served or not."""
+        self._taken: ModelRollout | None = None
 
     def start(self) -> Served:
         """Return what to begin with, its models loaded.
@@ -127,12 +128,18 @@ class Rollout:
 
     def began(self, served: Served) -> None:
         """Note what a session begins with."""
-        self._metrics.rollout_revision.set(served.revision)
+        plan = self.considered
+        if plan is not None and plan.revision == served.revision:
+            self.took(plan)
+        else:
+            self._metrics.rollout_revision.set(served.revision)
 
     def took(self, plan: ModelRollout) -> None:
         """Note that a plan is served, and forget models that are not wanted any more."""
         self._metrics.rollout_revision.set(plan.revision)
-        self._metrics.rollout_plans.labels(RolloutResult.TAKEN.value).inc()
+        if plan != self._taken:  # else it is begun anew
+            self._metrics.rollout_plans.labels(RolloutResult.TAKEN.value).inc()
+            self._taken = plan
         self.shelf.keep(wanted(plan))
 
     def close(self) -> None:
