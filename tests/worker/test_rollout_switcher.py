@@ -27,6 +27,11 @@ from worker.rollout.switcher import Switcher
 GROUP = "workers"
 
 
+@pytest.fixture(autouse=True)
+def _look_always(monkeypatch):
+    monkeypatch.setattr("worker.rollout.switcher._LOOK_EVERY_S", 0.0)
+
+
 class Plans:
     """Takes the place of the topic."""
 

@@ -17,6 +17,10 @@ from worker.rollout.rollout import BeginAnewError, Rollout, Served, wanted
 _LOG = logging.getLogger(__name__)
 
 
+_LOOK_EVERY_S = 0.2
+"""A look at the topic costs as much as some events do."""
+
+
 class Switcher:
     """Takes up the plans of the group as they come; asked once between two micro-batches.
 
@@ -43,6 +47,7 @@ class Switcher:
         self._switched = switched
         self._preparation: Preparation | None = None
         self._begun = 0.0
+        self._looked = 0.0
 
     def step(self) -> None:
         """Take up a new plan, or go on with one, without waiting.
@@ -51,9 +56,12 @@ class Switcher:
             BeginAnewError: the plan is ready, and takes another item memory than the session's.
             BrokerError: the topic cannot be read.
         """
-        plan = self._rollout.latest()
-        if plan is not None and plan != self._rollout.considered:
-            self._begin(plan)
+        now = time.monotonic()
+        if now - self._looked >= _LOOK_EVERY_S:
+            self._looked = now
+            plan = self._rollout.latest()
+            if plan is not None and plan != self._rollout.considered:
+                self._begin(plan)
         preparation = self._preparation
         if preparation is not None and preparation.step():
             self._preparation = None
