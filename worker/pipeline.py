@@ -25,6 +25,7 @@ from worker.stages.encode import encode_targets
 from worker.stages.fold import FoldedBatch, fold
 from worker.stages.rank import MemoryStep, Ranked, rank
 from worker.state.arena import UserArena
+from worker.state.records import StateRecords
 from worker.state.users import Users, all_resident
 
 _EVENTS_PER_LOOK = 8
@@ -75,6 +76,7 @@ class Pipeline:
         self._arena = arena
         self._users = users or all_resident(arena, metrics)
         self._metrics = metrics
+        self._settings = settings
         self._top_k = settings.top_k
         self._item_learning = item_learning
         self._prequential = LivePrequential(
@@ -82,8 +84,18 @@ class Pipeline:
         )
 
     def warm_up(self) -> None:
-        """Compile what ranking is made of; to be called once the catalogue is read."""
+        """Compile what a micro-batch goes through; to be called once the catalogue is read."""
         self._prequential.rank_without_events()
+        arena = UserArena(
+            self._model,
+            self._catalogue,
+            recent_events=self._arena.recent_events,
+            top_k=self._top_k,
+            capacity=1,
+        )
+        twin = Pipeline(self._model, self._catalogue, arena, WorkerMetrics(), self._settings)
+        answers = twin.process(_made_up_event(self._catalogue.item_ids[:1]))
+        StateRecords(arena, self._model.version).encode(answers.changed_slots())
 
     def process(self, events: EventColumns) -> Answers:
         """Apply the events in order and return an answer to each that was applied."""
@@ -162,3 +174,17 @@ class Pipeline:
             metrics.batch_users.observe(len(batch.last_of_user()))
             metrics.batch_rounds.observe(int(batch.rounds.max()) + 1)
         self._users.report()
+
+
+def _made_up_event(item_ids: list[str]) -> EventColumns:
+    return EventColumns(
+        event_ids=["event"],
+        user_ids=["user"],
+        types=[EventType.VIEW],
+        times=[0],
+        item_ids=[item_ids[0] if item_ids else "item"],
+        queries=[None],
+        partitions=[0],
+        offsets=[0],
+        record_times=[0],
+    )

@@ -9,9 +9,10 @@ from worker_parts import NOW_MS, Worker, event, item
 from schemas.clickstream import EventType
 from schemas.codec import decode_state, encode_state
 from schemas.settings import WorkerSettings
-from schemas.user_state import LAYOUT_VERSION
-from worker.byte_table import ByteTable
+from schemas.user_state import LAYOUT_VERSION, event_key
+from worker.byte_table import ByteTable, packed
 from worker.catalogue import ItemChange
+from worker.event_keys import event_keys
 from worker.state.residents import ResidentUser
 
 SIZES = [0, 1, 127, 128, 255, 256, 65_535, 65_536, 2**31, 2**32 - 1, 2**32, 2**53, 2**63 - 1]
@@ -83,6 +84,13 @@ def test_texts_of_events_that_are_long_gone_are_forgotten(worker):
     assert not worker.arena.texts(slot).queries
     assert not worker.arena.texts(slot).items
     assert compiled(worker, [slot]) == [by_codec(worker, slot)]
+
+
+def test_keys_of_events_are_those_of_the_schema():
+    draw = np.random.default_rng(2)
+    ids = [*IDS, *("e" * int(n) for n in draw.integers(1, 128, 50)), "🛒" * 128]
+    assert event_keys(packed([i.encode() for i in ids])).tolist() == [event_key(i) for i in ids]
+    assert event_keys(packed([])).shape == (0,)
 
 
 def test_a_table_of_bytes_grows_and_keeps_what_is_there():

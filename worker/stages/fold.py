@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.clickstream import EVENT_TYPE_INDEX, EventType
-from schemas.user_state import event_key
+from worker.byte_table import packed
+from worker.event_keys import event_keys
 from worker.metrics import NoStep, Outcome
 from worker.rows import NO_ITEM
 from worker.stages.decode import EventColumns
@@ -127,7 +128,7 @@ def _arrived(
         slots=slots,
         partitions=np.array(events.partitions, np.int64),
         offsets=np.array(events.offsets, np.int64),
-        keys=np.fromiter(map(event_key, events.event_ids), np.uint64, n),
+        keys=event_keys(packed([event_id.encode() for event_id in events.event_ids])),
         types=types,
         times=np.array(events.times, np.int64),
         items=found,
