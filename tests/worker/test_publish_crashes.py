@@ -38,7 +38,7 @@ def numbered(settings: Settings, numbers: range) -> RecordColumns:
     )
 
 
-@pytest.mark.parametrize(("timeout_ms", "why"), [(1500, "timed out"), (60_000, "Purged")])
+@pytest.mark.parametrize(("timeout_ms", "why"), [(8000, "timed out"), (60_000, "Purged")])
 def test_a_failure_is_not_missed(private_kafka_broker, settings_with, consume_all, timeout_ms, why):
     settings = settings_with(timeout_ms)
     producer = make_producer(settings)
