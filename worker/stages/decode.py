@@ -37,18 +37,21 @@ class EventColumns:
     def __len__(self) -> int:
         return len(self.event_ids)
 
-    def append(self, event: ClickstreamEvent, message: Message) -> None:
-        """Add an event and where it came from."""
-        self.event_ids.append(event.event_id)
-        self.user_ids.append(event.user_id)
-        self.types.append(event.type)
-        self.times.append(event.time)
-        self.item_ids.append(event.item_id)
-        self.queries.append(event.query)
-        partition, offset = position(message)
-        self.partitions.append(partition)
-        self.offsets.append(offset)
-        self.record_times.append(record_time(message))
+    @classmethod
+    def of(cls, events: Sequence[ClickstreamEvent], messages: Sequence[Message]) -> EventColumns:
+        """Return events, each with the record that it came in, as columns."""
+        places = [position(message) for message in messages]
+        return cls(
+            event_ids=[event.event_id for event in events],
+            user_ids=[event.user_id for event in events],
+            types=[event.type for event in events],
+            times=[event.time for event in events],
+            item_ids=[event.item_id for event in events],
+            queries=[event.query for event in events],
+            partitions=[partition for partition, _ in places],
+            offsets=[offset for _, offset in places],
+            record_times=[record_time(message) for message in messages],
+        )
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,8 @@ class Decoder:
         Raises:
             RegistryError: the schema registry cannot be asked; no record is at fault.
         """
-        events = EventColumns()
+        events: list[ClickstreamEvent] = []
+        sources: list[Message] = []
         dead: list[DeadLetter] = []
         without_consent = 0
         latest = self._now_ms() + self._max_future_ms
@@ -112,10 +116,11 @@ class Decoder:
                 dead.append(DeadLetter(message, error.reason, cause, str(error)))
                 continue
             if event.consent:
-                events.append(event, message)
+                events.append(event)
+                sources.append(message)
             else:
                 without_consent += 1
-        return Decoded(events, dead, without_consent)
+        return Decoded(EventColumns.of(events, sources), dead, without_consent)
 
     def _event(self, message: Message, latest: int) -> ClickstreamEvent:
         value = message.value()
