@@ -1,6 +1,6 @@
 """The worker without Kafka: messages made by hand, records and offsets collected in a list."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -80,6 +80,7 @@ class Journal:
         self.steps: list[tuple[str, int]] = []
         self.records: list[OutgoingRecord] = []
         self.committed: dict[int, int] = {}
+        self.visible: Callable[[int], None] = lambda batches: None
 
     def publish(self, records: Sequence[OutgoingRecord]) -> None:
         for topic in dict.fromkeys(record.topic for record in records):
@@ -90,6 +91,7 @@ class Journal:
     def commit(self, next_offsets: Mapping[int, int]) -> None:
         self.steps.append(("commit", len(next_offsets)))
         self.committed.update(next_offsets)
+        self.visible(1)
 
     def values(self, topic: str) -> list[bytes]:
         return [r.value for r in self.records if r.topic == topic and r.value is not None]
@@ -158,6 +160,7 @@ class Worker:
             item_learning=self.item_learning,
             now_ms=lambda: NOW_MS,
         )
+        self.journal.visible = self.processor.visible
 
     def _open_memory(self) -> ItemLearning | None:
         if self.item_memory is None:
