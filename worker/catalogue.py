@@ -9,6 +9,7 @@ from typing import cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from worker.catalogue_items import NO_TEXT_YET, CatalogueItems, ItemChange
@@ -151,7 +152,10 @@ class Catalogue:
         for catalogue in self._level:
             catalogue._grow(len(self.item_ids))
             catalogue.encode(self._of_rows(applied.texts))
-            catalogue._set_available(list(applied.available), list(applied.available.values()))
+            catalogue._set_available(
+                np.array(list(applied.available), np.int64),
+                np.array(list(applied.available.values()), np.bool_),
+            )
         return +applied.done
 
     def beside(self, model: AdaptationModel) -> Catalogue:
@@ -187,7 +191,9 @@ class Catalogue:
         """Take changes in from now on, and those up to now at once."""
         self._grow(len(self.item_ids))
         self.encode(self.unencoded())
-        self._set_available(list(range(len(self.item_ids))), self._items.available)
+        self._set_available(
+            np.arange(len(self.item_ids)), np.array(self._items.available, np.bool_)
+        )
         if self not in self._level:
             self._level.append(self)
 
@@ -200,14 +206,14 @@ class Catalogue:
         ids, texts = self.item_ids, self._items.texts
         return Unencoded(rows, [ids[row] for row in rows], [texts[row] for row in rows])
 
-    def _set_available(self, rows: list[int], available: list[bool]) -> None:
-        if not rows:
+    def _set_available(self, rows: NDArray[np.int64], available: NDArray[np.bool_]) -> None:
+        if not rows.size:
             return
-        device = self._available.device
-        self._available[torch.tensor(rows, device=device)] = torch.tensor(available, device=device)
+        here = torch.from_numpy(rows).to(self._available.device)
+        self._available[here] = torch.from_numpy(available).to(here.device)
         self._available_count = int(self._available.sum())
         if self._index is not None:
-            self._index.set_available(np.array(rows), np.array(available))
+            self._index.set_available(rows, available)
 
     def _grow(self, rows: int) -> None:
         self._encoded += [NO_TEXT_YET] * (rows - len(self._encoded))

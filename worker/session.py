@@ -188,7 +188,6 @@ class Session:
 
     def _switched(self) -> None:
         self._loader.use(self._arms.model, self._arms.primary.users)
-        self._arms.warm_up()
 
     def _visible(self, batches: int) -> None:
         self.committed = True

@@ -22,8 +22,9 @@ class ArmMetrics(WorkerMetrics):
     """
 
     def __init__(self, worker: WorkerMetrics, variant: Variant, *, shadow: bool) -> None:
-        super().__init__()
-        if not shadow:
+        if shadow:
+            super().__init__()
+        else:
             self.__dict__.update(worker.__dict__)
         self.variant = variant
         for name in ("events", "hits", "reciprocal_rank"):

@@ -95,6 +95,10 @@ class Arms:
         self._retired = [arm for arm in self.canonical() if arm not in staying]
         self._primary, self._trial = primary, trial
 
+    def serving(self) -> list[Arm]:
+        """Return the arms that events go to: the primary, and what is tried."""
+        return [self.primary, *([] if self._trial is None else [self._trial.arm])]
+
     def drop_shadow(self) -> None:
         """Forget a shadow and its users, if there is one."""
         if self._trial is not None and self._trial.shadow:

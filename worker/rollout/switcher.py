@@ -110,7 +110,8 @@ class Switcher:
 
     def _switch(self, plan: ModelRollout, served: Served) -> None:
         begin = time.perf_counter()
-        self._line_up.form(served)
+        for arm in self._line_up.form(served):
+            arm.warm_up()
         self._switched()
         seconds = time.perf_counter() - begin
         self._metrics.rollout_switch_seconds.observe(seconds)
