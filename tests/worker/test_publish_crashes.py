@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from running_worker import wait_until
 
 from schemas.settings import Settings
@@ -15,6 +15,11 @@ from schemas.topics import Topic
 from worker.clients import make_producer
 from worker.kafka_admin import create_topics
 from worker.stages.publish import Publisher, PublishError, RecordColumns
+
+ConsumeAll = Callable[[Settings, Topic], list[Message]]
+
+NOT_YET = {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE}
+"""What a broker answers that has just come back."""
 
 
 @pytest.fixture
@@ -38,6 +43,24 @@ def numbered(settings: Settings, numbers: range) -> RecordColumns:
     )
 
 
+def read_back(settings: Settings, consume_all: ConsumeAll) -> list[int]:
+    """Return the numbers on the topic, sorted."""
+    numbers: list[int] = []
+
+    def read() -> bool:
+        try:
+            messages = consume_all(settings, Topic.RECOMMENDATIONS)
+        except KafkaException as error:
+            if error.args[0].code() not in NOT_YET:
+                raise
+            return False
+        numbers.extend(sorted(int(m.value()) for m in messages))
+        return True
+
+    wait_until(read, "the topic's end")
+    return numbers
+
+
 @pytest.mark.parametrize(("timeout_ms", "why"), [(8000, "timed out"), (60_000, "Purged")])
 def test_a_failure_is_not_missed(private_kafka_broker, settings_with, consume_all, timeout_ms, why):
     settings = settings_with(timeout_ms)
@@ -50,8 +73,7 @@ def test_a_failure_is_not_missed(private_kafka_broker, settings_with, consume_al
     with pytest.raises(PublishError, match=f"{why}.*nothing of this micro-batch"):
         publisher.publish(numbered(settings, range(1000, 1500)))
     private_kafka_broker.start()
-    found = [int(m.value()) for m in consume_all(settings, Topic.RECOMMENDATIONS)]
-    assert sorted(found)[:500] == list(acknowledged)
+    assert read_back(settings, consume_all)[:500] == list(acknowledged)
 
 
 def purge(producer: Producer) -> None:
@@ -79,5 +101,4 @@ def test_what_is_published_while_a_broker_dies_is_there_once(
         publisher.publish(numbered(settings, numbers))
         published += numbers
     thread.join()
-    found = [int(m.value()) for m in consume_all(settings, Topic.RECOMMENDATIONS)]
-    assert sorted(found) == published
+    assert read_back(settings, consume_all) == published
