@@ -27,7 +27,6 @@ def busy_worker() -> Worker:
     worker = Worker()
     worker.process([event(f"shopper-{n}", k, f"i{n}") for n in range(30) for k in range(3)])
     worker.processor.process([message(b"garbage", b"shopper-1", 500)])
-    worker.processor.visible(2)
     return worker
 
 
