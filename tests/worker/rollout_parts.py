@@ -124,7 +124,7 @@ class ArmsWorker:
         )
         self.line_up = LineUp(self.arms, parts, self.catalogue, by_variant=True)
         self.first = LoadedModel(self.model, self.memory)
-        self.line_up.form(Served(1, self.first))
+        self.form(self.first)
         self.processor = BatchProcessor(
             decoder=Decoder(
                 codec, max_bytes=65_536, max_future_ms=86_400_000, now_ms=lambda: NOW_MS
@@ -139,8 +139,7 @@ class ArmsWorker:
         )
 
     def form(self, primary: LoadedModel, candidate=None) -> None:
-        for arm in self.line_up.form(Served(1, primary, candidate)):
-            arm.warm_up()
+        self.line_up.form(Served(1, primary, candidate))
 
     def process(self, events: Sequence[ClickstreamEvent], **where: int) -> None:
         self.processor.process(messages(events, **where))

@@ -232,7 +232,6 @@ def test_models_with_different_item_memories_are_not_served_side_by_side(
     def load(folder: Path) -> LoadedModel:
         return LoadedModel(Mixing(f"other-{folder.name}"), memories[folder.name])
 
-    monkeypatch.setattr("worker.arm.Arm.warm_up", lambda _: None)
     stage = Stage(load, monkeypatch, memory=source(0))
     a, b, c = (fake_bundle(tmp_path / name) for name in "abc")
     for same in (a, b):

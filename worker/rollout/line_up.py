@@ -52,15 +52,11 @@ class LineUp:
             self._catalogues[model.version] = self._first.beside(model)
         return self._catalogues[model.version]
 
-    def form(self, served: Served) -> list[Arm]:
+    def form(self, served: Served) -> None:
         """Have the arms be those of what is to be served, from the next micro-batch on.
 
         An arm of a model that goes on serving stays, with its users in its arena.
-
-        Returns:
-            The arms that are new.
         """
-        before = self._arms.canonical()
         models = [served.primary] if served.candidate is None else [
             served.primary, served.candidate[1]
         ]  # fmt: skip
@@ -74,7 +70,6 @@ class LineUp:
                 catalogue.leave_be()
         self._metrics = {a: m for a, m in self._metrics.items() if a in self._arms.canonical()}
         self._tell()
-        return [arm for arm in self._arms.serving() if arm not in before]
 
     def keep(self, versions: set[str]) -> None:
         """Forget the vectors of all models but those of these versions."""

@@ -21,7 +21,7 @@ _LOG = logging.getLogger(__name__)
 
 _AT_ONCE = 128
 """Items encoded between two looks at whether it is still wanted."""
-_FEW = 64
+_FEW = 8
 """So many items that changed in the meantime are left to the switch itself."""
 
 

@@ -110,8 +110,7 @@ class Switcher:
 
     def _switch(self, plan: ModelRollout, served: Served) -> None:
         begin = time.perf_counter()
-        for arm in self._line_up.form(served):
-            arm.warm_up()
+        self._line_up.form(served)  # what its arms are made of was compiled in rehearsals
         self._switched()
         seconds = time.perf_counter() - begin
         self._metrics.rollout_switch_seconds.observe(seconds)
