@@ -11,7 +11,7 @@ from rollout_parts import ArmsWorker, NumbModel, OtherModel, fake_bundle, load_f
 from running_worker import wait_until
 from worker_parts import event, item
 
-from schemas.errors import BundleError
+from schemas.errors import BundleError, RolloutError
 from schemas.model_rollout import BundleReference, CandidateMode, ModelRollout
 from schemas.settings import Settings
 from worker.catalogue import ItemChange
@@ -284,3 +284,36 @@ def test_a_session_that_ends_waits_for_the_thread(monkeypatch, tmp_path):
     assert gate.open.is_set() and time.monotonic() - begin < 30
     stage.switcher.close()
     assert not [t for t in threading.enumerate() if t.name.startswith("rollout")]
+
+
+def test_a_session_that_begins_anew_serves_what_the_one_before_did(monkeypatch, tmp_path):
+    """Also where the latest plan was refused, and the worker was started with no bundle."""
+    gate = Gate()
+    gate.open.set()
+    stage = Stage(gate, monkeypatch)
+    stage.plans.read_to_end = lambda: None
+    stage.rollout.shelf.own = None
+    with pytest.raises(RolloutError, match="there is no plan"):
+        stage.rollout.start()
+    good, broken = (fake_bundle(tmp_path / kind, kind) for kind in ("other", "damaged"))
+    stage.plans.publish(broken)
+    with pytest.raises(BundleError, match="is damaged"):
+        stage.rollout.start()
+    stage.plans.publish(good)
+    served = stage.rollout.start()
+    stage.rollout.began(served)
+    assert served.primary.model.version == good.version and stage.count("taken") == 1
+    stage.plans.publish(broken)
+    stage.settle()
+    assert stage.count("refused") == 1
+    for _ in range(2):
+        again = stage.rollout.start()
+        stage.rollout.began(again)
+        assert again is served
+    assert (stage.count("refused"), stage.count("taken")) == (1, 1)
+    # A plan that comes while nobody looks, and cannot be served, changes nothing either.
+    gone = fake_bundle(tmp_path / "gone")
+    (tmp_path / "gone" / "manifest.json").unlink()
+    stage.plans.publish(gone)
+    assert stage.rollout.start() is served
+    assert stage.count("refused") == 2

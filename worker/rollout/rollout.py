@@ -61,12 +61,14 @@ class Rollout:
         self.considered: ModelRollout | None = None
         """The latest plan that was taken up, served or not."""
         self._taken: ModelRollout | None = None
+        self._refused: ModelRollout | None = None
+        self._serving: Served | None = None
 
     def start(self) -> Served:
-        """Return what to begin with, its models loaded.
+        """Return what to begin a session with, its models loaded.
 
-        A plan that cannot be served is refused: without its candidate if that is at fault, and
-        altogether if the primary is and the worker was started with a bundle.
+        A plan that cannot be served is refused: its candidate, if only that is at fault, else
+        altogether. In its place comes what was served before or what the worker was started with.
 
         Raises:
             InnerloopError: the plan's primary cannot be loaded, and there is none to begin with.
@@ -74,21 +76,25 @@ class Rollout:
         """
         self._log.read_to_end()
         plan = self.considered = self.latest()
-        own = self.shelf.own
+        before = self._serving
+        if before is None and self.shelf.own is not None:
+            before = Served(NO_PLAN, self.shelf.own)
         if plan is None:
-            if own is None:
+            if before is None:
                 raise RolloutError(
                     f"there is no plan for {self.settings.worker.group_id} and worker.bundle is "
                     "not set; name a bundle with --bundle, or publish one (innerloop models)"
                 )
-            return Served(NO_PLAN, own)
+            return before
+        if plan == self._refused and self._serving is not None:
+            return self._serving
         try:
             self._at_hand(plan.primary)
         except InnerloopError as error:
-            if own is None:
+            if before is None:
                 raise
             self.refuse(plan, f"{type(error).__name__}: {error}")
-            return Served(NO_PLAN, own)
+            return before
         try:
             if plan.candidate is not None:
                 self._at_hand(plan.candidate.bundle)
@@ -123,19 +129,22 @@ class Rollout:
 
     def refuse(self, plan: ModelRollout, reason: str) -> None:
         """Note that a plan is not served, and why."""
+        self._refused = plan
         self._metrics.rollout_plans.labels(RolloutResult.REFUSED.value).inc()
         _LOG.error("plan %d of models is refused: %s", plan.revision, reason)
 
     def began(self, served: Served) -> None:
         """Note what a session begins with."""
         plan = self.considered
-        if plan is not None and plan.revision == served.revision:
-            self.took(plan)
+        if plan is not None and plan != self._refused and plan.revision == served.revision:
+            self.took(plan, served)
         else:
+            self._serving = served
             self._metrics.rollout_revision.set(served.revision)
 
-    def took(self, plan: ModelRollout) -> None:
+    def took(self, plan: ModelRollout, served: Served) -> None:
         """Note that a plan is served, and forget models that are not wanted any more."""
+        self._serving = served
         self._metrics.rollout_revision.set(plan.revision)
         if plan != self._taken:  # else it is begun anew
             self._metrics.rollout_plans.labels(RolloutResult.TAKEN.value).inc()

@@ -114,7 +114,7 @@ class Switcher:
         self._switched()
         seconds = time.perf_counter() - begin
         self._metrics.rollout_switch_seconds.observe(seconds)
-        self._rollout.took(plan)
+        self._rollout.took(plan, served)
         own = self._rollout.shelf.own
         kept = {one.version for one in wanted(plan) if one is not None}
         self._line_up.keep(kept if own is None else kept | {own.model.version})
