@@ -231,8 +231,13 @@ class WorkerSettings(_Section):
     )
     state_folder: Path | None = Field(
         None,
-        description="folder for the users not held ready, one of each worker's own (emptied at "
-        "start and end); without it they are kept in memory",
+        description="folder for the users not held ready, one of each worker's own; without it "
+        "they are kept in memory",
+    )
+    warm_restart: bool = Field(
+        True,
+        description="with a state folder: keep all users there at a stop, and at the next start "
+        "read only what has changed since; otherwise it is empty while the worker is stopped",
     )
     user_ttl_days: float | None = Field(
         None,

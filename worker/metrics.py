@@ -72,6 +72,13 @@ class RestoredState(enum.StrEnum):
     INVALID = "invalid"
 
 
+class RestoreSource(enum.StrEnum):
+    """Whence the users of an assigned partition came."""
+
+    CHANGELOG = "changelog"
+    SNAPSHOT = "snapshot"
+
+
 class UserMove(enum.StrEnum):
     """How a user's state moved between the arena and the store, or went away."""
 
@@ -330,6 +337,13 @@ SPECS: dict[str, MetricSpec] = {
             {"result": _values(RestoredState)},
         ),
         MetricSpec(
+            "innerloop_restored_partitions_total",
+            Counter,
+            "Partitions whose users are back, by whether all of them were read from `user-state` "
+            "or only the changes since a snapshot in the state folder.",
+            {"source": _values(RestoreSource)},
+        ),
+        MetricSpec(
             "innerloop_item_transitions_total",
             Counter,
             "Transitions that the item memory learned: from this worker's own users, from other "
@@ -505,6 +519,7 @@ class WorkerMetrics:
         self.rebalanced_partitions = self._counter("innerloop_rebalanced_partitions_total")
         self.restore_seconds = self._histogram("innerloop_restore_seconds")
         self.restored_states = self._counter("innerloop_restored_states_total")
+        self.restored_partitions = self._counter("innerloop_restored_partitions_total")
         self.item_transitions = self._counter("innerloop_item_transitions_total")
         self.item_transitions_dropped = self._counter("innerloop_item_transitions_dropped_total")
         self.item_transition_records = self._counter("innerloop_item_transition_records_total")

@@ -132,11 +132,13 @@ class WorkerService:
         )
 
     def _serve(self, session: Session) -> None:
+        well = False
         try:
             session.start()
             self.serving.set()
             while not self._stop.is_set():
                 session.step()
                 self._health.came_round(session.waiting_for)
+            well = True
         finally:
-            session.close()
+            session.close(keep=well)

@@ -18,9 +18,11 @@ from worker.item_sharing.interface import MemorySource
 from worker.item_sharing.sharing import SharedMemory, share
 from worker.metrics import Rebalance, Stage, WorkerMetrics
 from worker.micro_batch import BatchProcessor, wall_clock_ms
+from worker.restore.broker_facts import BrokerFacts
 from worker.restore.loader import StateLoader
 from worker.restore.restorer import StateRestorer
 from worker.restore.take_over import TakeOver
+from worker.restore.warm import WarmRestart
 from worker.rollout.arms import Arms
 from worker.rollout.line_up import LineUp
 from worker.rollout.rollout import Rollout, Served
@@ -31,6 +33,7 @@ from worker.stages.commit import Committer
 from worker.stages.dead_letter_limits import DeadLetterLimits
 from worker.stages.decode import Decoder
 from worker.stages.poll import Poller
+from worker.state.disk_store import DiskStore
 from worker.state.store import open_store
 
 _LOG = logging.getLogger(__name__)
@@ -79,7 +82,12 @@ class Session:
         memory = served.memory
         self._shared = None if memory is None else self._share(memory, partitions)
         item_learning = None if self._shared is None else self._shared.learning
-        store = open_store(worker.state_folder)
+        store = open_store(worker.state_folder, warm=worker.warm_restart)
+        self._warm = (
+            WarmRestart(store, state_reader, BrokerFacts(settings), settings, wall_clock_ms)
+            if isinstance(store, DiskStore) and worker.warm_restart
+            else None
+        )
         arms = self._arms = Arms(store, metrics)
         parts = ArmParts(
             settings=settings,
@@ -92,7 +100,8 @@ class Session:
         line_up = LineUp(arms, parts, catalogue, by_variant=rollout is not None)
         line_up.form(served)
         self._loader = StateLoader(arms.model, arms.primary.users)
-        restorer = StateRestorer(state_reader, self._loader, metrics, clickstream)
+        resume = None if self._warm is None else self._warm.resume
+        restorer = StateRestorer(state_reader, self._loader, metrics, clickstream, resume)
         self._switcher = (
             None if rollout is None else Switcher(rollout, line_up, memory, metrics, self._switched)
         )
@@ -139,6 +148,8 @@ class Session:
         if self._shared is not None:
             self._shared.start(self._stop)
         self._arms.warm_up()
+        if self._warm is not None:
+            self._warm.start()
         self._poller.subscribe()
 
     @property
@@ -173,12 +184,24 @@ class Session:
         if self._switcher is not None:
             self._switcher.step()
         self._arms.tidy_up()
+        if self._warm is not None:
+            self._warm.tidy_up()
 
-    def close(self) -> None:
-        """Leave the group and close the clients."""
+    def close(self, *, keep: bool = False) -> None:
+        """Leave the group and close the clients.
+
+        Args:
+            keep: whether memory is as it should be after the last `step`, so that users may be kept
+                for a warm restart.
+        """
         try:
-            self._delivery.close()
+            delivered = self._delivery.close()
+            if keep and delivered and self._warm is not None:
+                member, partitions = self._consumer.memberid(), self._poller.partitions
+                self._warm.mark(member, partitions, self._poller.serve)
             self._consumer.close()
+            if self._warm is not None:
+                self._warm.save(self._arms)
             for reader in self._readers:
                 reader.close()
         finally:
@@ -202,8 +225,10 @@ class Session:
         self._take_over.abandon(partitions)
         self._delivery.give_up(how)  # the last chance before the partitions go
         self._committer.forget(partitions)
+        lost = how is Rebalance.LOST
         for partition in partitions:
-            self._arms.release_partition(partition)
+            if self._warm is None or not self._warm.keeps(partition, lost=lost):
+                self._arms.release_partition(partition)
         self._arms.report()
 
     def _share(self, source: MemorySource, partitions: dict[Topic, int]) -> SharedMemory:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
@@ -75,13 +75,20 @@ class PartitionReader:
         """Partitions that may hold records not read yet."""
         return frozenset(self._behind)
 
-    def add(self, partitions: Iterable[int]) -> None:
-        """Read these partitions too, from their beginning."""
+    def add(self, partitions: Iterable[int], offsets: Mapping[int, int] | None = None) -> None:
+        """Read these partitions too, from their beginning.
+
+        Args:
+            partitions: to read.
+            offsets: where to begin instead in some of them.
+        """
+        begin = offsets or {}
         numbers = set(partitions) - self._behind - self._at_end
         if numbers:
             self._behind |= numbers
+            self._positions |= {n: begin[n] for n in numbers & begin.keys()}
             self._consumer.incremental_assign(
-                [TopicPartition(self._topic, number, OFFSET_BEGINNING) for number in numbers]
+                [TopicPartition(self._topic, n, begin.get(n, OFFSET_BEGINNING)) for n in numbers]
             )
 
     def remove(self, partitions: Iterable[int]) -> None:

@@ -1,11 +1,14 @@
 """Both stores by one contract, and what only the one on disk can suffer."""
 
 import random
+from pathlib import Path
 
 import pytest
 
 from schemas.errors import StateStoreError
 from worker.state.disk_store import DiskStore
+from worker.state.entry import to_entry, without_list
+from worker.state.snapshot import Stamp
 from worker.state.store import MemoryStore, open_store
 
 
@@ -100,4 +103,70 @@ def test_a_full_store_says_so(tmp_path, monkeypatch):
     with pytest.raises(StateStoreError, match="MDB_MAP_FULL"):
         store.put(0, {f"u{n}": bytes(2000) for n in range(500)})
     assert store.take(0, ["a"]) == {"a": b"kept"}
+    store.close()
+
+
+STAMP = Stamp({"user-state": "id"}, saved_ms=5, next_offsets={0: 10, 2: 30})
+
+
+def kept_in(folder: Path) -> DiskStore:
+    """Return a store, opened warm, of what another one kept of the partitions of STAMP."""
+    store = DiskStore(folder)
+    store.put(0, {"a": to_entry(b"list", b"A"), "b": to_entry(b"", b"B"), "gone": b"\0\0\0\0GONE"})
+    store.put(1, {"c": to_entry(b"", b"C")})
+    store.take(0, ["gone"])
+    store.keep(STAMP)
+    store.close()
+    return DiskStore(folder, warm=True)
+
+
+def test_what_is_kept_is_adopted_without_lists_or_discarded(tmp_path):
+    store = kept_in(tmp_path)
+    assert store.kept == STAMP
+    assert store.partitions == []
+    assert (store.adopt(0), store.adopt(2)) == (2, 0)
+    assert store.kept is None
+    assert dict(store.scan(0, 10)) == {"a": to_entry(b"", b"A"), "b": to_entry(b"", b"B")}
+    store.put(0, {"a": b"1"})
+    assert store.take(0, ["a", "b"]) == {"a": b"1", "b": to_entry(b"", b"B")}
+    store.close()
+    store = kept_in(tmp_path)
+    store.discard(0)
+    assert store.kept.next_offsets == {2: 30}
+    assert store.count(0) == 0
+    store.put(0, {"a": b"new"})
+    assert store.scan(0, 10) == [("a", b"new")]
+    store.close()
+
+
+def test_what_was_kept_is_used_once_and_by_who_asks_for_it(tmp_path):
+    kept_in(tmp_path)._lock.close()  # as if killed
+    store = DiskStore(tmp_path, warm=True)
+    assert store.kept is None
+    assert store.take(0, ["a"]) == {}
+    store.close()
+    kept_in(tmp_path).close()
+    assert [path.name for path in tmp_path.iterdir()] == ["worker.lock"]
+    kept_in(tmp_path)._lock.close()
+    store = DiskStore(tmp_path)
+    assert store.kept is None
+    store.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["worker.lock"]
+
+
+def test_many_users_are_kept_in_pages_filled_up(tmp_path, monkeypatch):
+    monkeypatch.setattr("worker.state.disk_store._USERS_AT_ONCE", 100)
+    store = DiskStore(tmp_path)
+    draw = random.Random(5)
+    users = {f"u{n}": to_entry(b"l" * draw.randrange(9), draw.randbytes(900)) for n in range(1234)}
+    for user, entry in sorted(users.items(), key=lambda _: draw.random()):
+        store.put(7, {user: entry})
+    before = (tmp_path / "users.lmdb" / "data.mdb").stat().st_size
+    store.keep(Stamp({}, 0, {7: 1}))
+    store.close()
+    assert (tmp_path / "snapshot.lmdb" / "data.mdb").stat().st_size < 0.8 * before
+    store = DiskStore(tmp_path, warm=True)
+    assert store.adopt(7) == len(users)
+    expected = {user: without_list(entry) for user, entry in users.items()}
+    assert dict(store.scan(7, 5000)) == expected
     store.close()

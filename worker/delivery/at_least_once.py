@@ -105,8 +105,8 @@ class AtLeastOnce:
         if how is Rebalance.REVOKED and self._error is None:
             self._attempt(self._committer.retry)
 
-    def close(self) -> None:
-        """Wait for all that is under way.
+    def close(self) -> bool:
+        """Wait for all that is under way; return whether everything was delivered.
 
         Raises:
             BrokerError: something was not acknowledged, or a commit failed, and was not raised yet.
@@ -117,6 +117,7 @@ class AtLeastOnce:
         self._producer.flush(_CLOSE_WAIT_S)
         if not self._raised:
             self._check()
+        return self._error is None
 
     def _wait(self) -> None:
         if self._closed:  # partitions go when the consumer is closed, after this

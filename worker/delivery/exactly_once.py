@@ -163,16 +163,24 @@ class ExactlyOnce:
             "be committed"
         )
 
-    def close(self) -> None:
-        """Commit what is complete, abort what is not; failures are logged, as it is the end."""
+    def close(self) -> bool:
+        """Commit what is complete, abort what is not; failures are logged, as it is the end.
+
+        Returns:
+            Whether everything that was published is committed.
+        """
         if self._transactions.done_for or self._lost is not None:
-            return
+            return False
+        delivered = not (self._records or self._offsets)
         try:
-            if not (self._complete and self._offsets and self._try()):
+            if self._complete and self._offsets and self._try():
+                delivered = True
+            else:
                 self._abort()
         except BrokerError as error:
             _LOG.warning("the last transaction is left to time out: %s", error)
         self._forget()
+        return delivered
 
     def _try(self) -> bool:
         """Commit; on failure abort and return False. What is too large is left out at once."""

@@ -47,6 +47,10 @@ class Delivery(Protocol):
         """Bring to an end what is open: partitions are going, or are gone. Raises nothing."""
         ...
 
-    def close(self) -> None:
-        """Bring to an end what is complete, and drop what is not."""
+    def close(self) -> bool:
+        """Bring to an end what is complete, and drop what is not.
+
+        Returns:
+            Whether everything that was published is delivered.
+        """
         ...

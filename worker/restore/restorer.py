@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 
-from worker.metrics import RestoredState, WorkerMetrics
+from worker.metrics import RestoredState, RestoreSource, WorkerMetrics
 from worker.restore.loader import StateLoader, StateRecord
 from worker.topic_reader import PartitionReader
 
@@ -18,6 +18,10 @@ _WAIT_S = 0.05
 _TELL_TIMEOUT_S = 30.0
 _PROGRESS_S = 5.0
 
+Resume = Callable[[Collection[int]], dict[int, int]]
+"""Given partitions, tells the offset of `user-state` to read on from for those whose users up to
+there are in the store already: `worker.restore.warm.WarmRestart.resume`."""
+
 
 class StateRestorer:
     """Restores the users of newly assigned partitions, a chunk at a time.
@@ -27,6 +31,7 @@ class StateRestorer:
         loader: puts the records into memory.
         metrics: of the restore.
         clickstream: full name of that topic.
+        resume: finds users kept by an earlier worker; None reads every partition whole.
     """
 
     def __init__(
@@ -35,11 +40,14 @@ class StateRestorer:
         loader: StateLoader,
         metrics: WorkerMetrics,
         clickstream: str,
+        resume: Resume | None = None,
     ) -> None:
         self._reader = reader
         self._loader = loader
         self._metrics = metrics
         self._clickstream = clickstream
+        self._resume = resume
+        self._resumed: set[int] = set()
         self._begun: dict[int, float] = {}
         self._next_offsets: dict[int, int] = {}
         self._results: Counter[RestoredState] = Counter()
@@ -51,10 +59,16 @@ class StateRestorer:
         return bool(self._begun)
 
     def begin(self, partitions: Collection[int]) -> None:
-        """Restore the users of these partitions from now on."""
+        """Restore the users of these partitions from now on.
+
+        Raises:
+            StateStoreError: the folder cannot be read or written.
+        """
         now = time.monotonic()
         self._begun.update(dict.fromkeys(partitions, now))
-        self._reader.add(partitions)
+        offsets = {} if self._resume is None else self._resume(partitions)
+        self._resumed |= offsets.keys()
+        self._reader.add(partitions, offsets)
 
     def abandon(self, partitions: Iterable[int]) -> None:
         """Restore these no further: they are someone else's."""
@@ -80,6 +94,8 @@ class StateRestorer:
         for partition in done:
             seconds = time.monotonic() - self._begun[partition]
             self._metrics.restore_seconds.observe(seconds)
+            source = (RestoreSource.CHANGELOG, RestoreSource.SNAPSHOT)[partition in self._resumed]
+            self._metrics.restored_partitions.labels(source.value).inc()
             self._finish(partition)
         self._report(left, finished=bool(done) and not self._begun)
         return done
@@ -98,6 +114,7 @@ class StateRestorer:
         self._reader.remove([partition])
         self._begun.pop(partition, None)
         self._next_offsets.pop(partition, None)
+        self._resumed.discard(partition)
 
     def _report(self, left: int, *, finished: bool) -> None:
         now = time.monotonic()

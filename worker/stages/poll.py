@@ -14,6 +14,8 @@ _LOG = logging.getLogger(__name__)
 
 _IDLE_WAIT_S = 0.25
 """How long to wait for the first record: bounds how long a request to stop goes unnoticed."""
+_MOST_AT_ONCE = 1_000_000
+"""Records; the client's limit."""
 
 _HOPELESS = frozenset(
     {
@@ -97,6 +99,15 @@ class Poller:
             self._released += self._not_ready.pop(partition)
             self._ready.add(partition)
         self._consumer.resume([TopicPartition(self._topic, partition) for partition in resumed])
+
+    def serve(self) -> frozenset[int]:
+        """Serve what the group has to say, at the end; records that come along are dropped.
+
+        Returns:
+            `partitions`, as of then.
+        """
+        self._consumer.consume(_MOST_AT_ONCE, 0.0)
+        return self.partitions
 
     def _consume(self, most: int, idle_wait_s: float) -> list[Message]:
         first = self._consumer.consume(1, idle_wait_s)

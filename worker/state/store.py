@@ -93,10 +93,14 @@ class MemoryStore:
         self._to_scan.clear()
 
 
-def open_store(folder: Path | None) -> StateStore:
+def open_store(folder: Path | None, *, warm: bool = False) -> StateStore:
     """Return a store in a folder, or in memory where there is none.
+
+    Args:
+        folder: of the store.
+        warm: whether to offer what an earlier store kept there.
 
     Raises:
         StateStoreError: the folder cannot be used.
     """
-    return MemoryStore() if folder is None else DiskStore(folder)
+    return MemoryStore() if folder is None else DiskStore(folder, warm=warm)
