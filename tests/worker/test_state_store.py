@@ -1,5 +1,6 @@
 """Both stores by one contract, and what only the one on disk can suffer."""
 
+import logging
 import random
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from schemas.errors import StateStoreError
 from worker.state.disk_store import DiskStore
 from worker.state.entry import to_entry, without_list
-from worker.state.snapshot import Stamp
+from worker.state.snapshot import LAYOUT, Stamp, write_notes
 from worker.state.store import MemoryStore, open_store
 
 
@@ -169,4 +170,74 @@ def test_many_users_are_kept_in_pages_filled_up(tmp_path, monkeypatch):
     assert store.adopt(7) == len(users)
     expected = {user: without_list(entry) for user, entry in users.items()}
     assert dict(store.scan(7, 5000)) == expected
+    store.close()
+
+
+def flip_a_bit(notes: Path, file: Path) -> str:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    return "the file is not the one that was written"
+
+
+def cut_short(notes: Path, file: Path) -> str:
+    file.write_bytes(file.read_bytes()[:5000])
+    return "the file is not the one that was written"
+
+
+def no_file(notes: Path, file: Path) -> str:
+    file.unlink()
+    return "it cannot be read"
+
+
+def garbage_for_notes(notes: Path, file: Path) -> str:
+    notes.write_bytes(b"\xff garbage")
+    return "the notes on it cannot be read"
+
+
+def half_of_the_notes(notes: Path, file: Path) -> str:
+    notes.write_bytes(notes.read_bytes()[:60])
+    return "the notes on it cannot be read"
+
+
+def another_layout(notes: Path, file: Path) -> str:
+    ours, other = (f'"layout":{n},'.encode() for n in (LAYOUT, LAYOUT + 1))
+    assert ours in notes.read_bytes()
+    notes.write_bytes(notes.read_bytes().replace(ours, other))
+    return f"its layout is {LAYOUT + 1}"
+
+
+def not_lmdb(notes: Path, file: Path) -> str:
+    """The file of somebody else, with notes that go with it."""
+    file.write_bytes(bytes(20_000))
+    write_notes(notes.parent, file, STAMP)
+    return "is not used"
+
+
+HARM = [
+    flip_a_bit,
+    cut_short,
+    no_file,
+    garbage_for_notes,
+    half_of_the_notes,
+    another_layout,
+    not_lmdb,
+]
+
+
+@pytest.mark.parametrize("harm", HARM)
+def test_what_is_not_as_it_was_written_is_not_offered(tmp_path, harm, caplog):
+    kept_in(tmp_path).close()
+    store = DiskStore(tmp_path)
+    store.put(0, {"a": to_entry(b"", b"A")})
+    store.keep(STAMP)
+    store.close()
+    reason = harm(tmp_path / "snapshot.json", tmp_path / "snapshot.lmdb" / "data.mdb")
+    with caplog.at_level(logging.WARNING):
+        store = DiskStore(tmp_path, warm=True)
+    assert reason in caplog.text
+    assert store.kept is None
+    store.put(0, {"b": b"B"})
+    assert store.scan(0, 10) == [("b", b"B")]
+    assert {path.name for path in tmp_path.iterdir()} == {"worker.lock", "users.lmdb"}
     store.close()
