@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
-from exactly_once_parts import EXACTLY_ONCE
+from exactly_once_parts import with_protocol
 from fake_model import FakeModel
 from running_worker import (
     PATIENCE_S,
@@ -44,10 +44,11 @@ def folder(tmp_path) -> Path:
     return tmp_path / "users"
 
 
-@pytest.fixture(params=["at_least_once", "exactly_once"])
+@pytest.fixture(params=["at least once", "exactly once, new group protocol"])
 def settings(request, kafka_settings, produce_all, folder) -> Settings:
-    delivery = EXACTLY_ONCE if request.param == "exactly_once" else {}
-    return filled(kafka_settings, produce_all, folder, **delivery)
+    if request.param != "at least once":
+        kafka_settings = with_protocol(kafka_settings, "consumer")
+    return filled(kafka_settings, produce_all, folder)
 
 
 @pytest.fixture
