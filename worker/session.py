@@ -32,11 +32,14 @@ from worker.stages.batch_limit import BatchLimit
 from worker.stages.commit import Committer
 from worker.stages.dead_letter_limits import DeadLetterLimits
 from worker.stages.decode import Decoder
-from worker.stages.poll import Poller
+from worker.stages.poll import IDLE_WAIT_S, Poller
 from worker.state.disk_store import DiskStore
 from worker.state.store import open_store
 
 _LOG = logging.getLogger(__name__)
+
+_BUSY_WAIT_S = 0.002
+"""Between two looks whether a micro-batch is acknowledged."""
 
 
 class Session:
@@ -162,7 +165,7 @@ class Session:
         begin = time.perf_counter()
         followed = self._shared is None or not self._shared.follower.behind
         most = self._limit.records
-        messages = self._poller.poll(most, wait=followed and not self._take_over.pending)
+        messages = self._poller.poll(most, self._wait_s(followed))
         self._delivery.polled()
         if messages:
             polling = time.perf_counter() - begin
@@ -186,6 +189,16 @@ class Session:
         self._arms.tidy_up()
         if self._warm is not None:
             self._warm.tidy_up()
+
+    def _wait_s(self, followed: bool) -> float:
+        """Return how long a first record may be waited for: not at all while there is else to do.
+
+        Args:
+            followed: whether all is known that the other workers learned.
+        """
+        if not followed or self._take_over.pending:
+            return 0.0
+        return _BUSY_WAIT_S if self._delivery.busy else IDLE_WAIT_S
 
     def close(self, *, keep: bool = False) -> None:
         """Leave the group and close the clients.

@@ -89,6 +89,11 @@ class ExactlyOnce:
         """Have this called after each commit, with the number of its micro-batches."""
         self._visible = visible
 
+    @property
+    def busy(self) -> bool:
+        """False: `settle` waits for what is going on."""
+        return False
+
     def polled(self) -> None:
         """Take note that all callbacks of the group were served.
 

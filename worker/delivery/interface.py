@@ -23,6 +23,11 @@ class Delivery(Protocol):
         """
         ...
 
+    @property
+    def busy(self) -> bool:
+        """Whether something is going on that should be looked after soon, with `settle`."""
+        ...
+
     def polled(self) -> None:
         """Take note that the clickstream was polled and all callbacks of the group were served."""
         ...

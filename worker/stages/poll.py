@@ -12,7 +12,7 @@ from worker.metrics import Rebalance
 
 _LOG = logging.getLogger(__name__)
 
-_IDLE_WAIT_S = 0.25
+IDLE_WAIT_S = 0.25
 """How long to wait for the first record: bounds how long a request to stop goes unnoticed."""
 _MOST_AT_ONCE = 1_000_000
 """Records; the client's limit."""
@@ -76,17 +76,17 @@ class Poller:
             on_lost=lambda _, partitions: self._gone(partitions, Rebalance.LOST),
         )
 
-    def poll(self, most: int, *, wait: bool = True) -> list[Message]:
+    def poll(self, most: int, wait_s: float = IDLE_WAIT_S) -> list[Message]:
         """Return the records of the next micro-batch; none if none comes soon.
 
         Args:
             most: so many at most, besides those kept back.
-            wait: wait a quarter of a second for a first record, rather than not at all.
+            wait_s: longest wait for a first record, seconds.
 
         Raises:
             BrokerError: the topic cannot be read, now or later.
         """
-        messages = self._consume(most, _IDLE_WAIT_S if wait and not self._released else 0.0)
+        messages = self._consume(most, 0.0 if self._released else wait_s)
         self._pause_new()
         usable, self._released = self._released, []
         usable += [message for message in messages if self._is_usable(message)]
