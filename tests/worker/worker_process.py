@@ -31,27 +31,29 @@ def die() -> None:
 
 
 def die_at(point: str, batch: int, stages: list[str]) -> None:
-    """Die in the micro-batch of this number; it publishes once in each of the stages."""
+    """Die in the micro-batch of this number; it publishes once in each of the stages.
+
+    Its offsets may be committed together with later ones.
+    """
     publish, commit = Publisher.publish, Committer.commit
-    now = {"batch": 1, "publishes": 0}
+    published = 0
 
     def counted_publish(self, records):
-        stage = stages[now["publishes"]]
-        here = now["batch"] == batch
+        nonlocal published
+        stage = stages[published % len(stages)]
+        here = published // len(stages) + 1 == batch
         if here and point == f"some {stage}":
             publish(self, records[: len(records) // 2])
             die()
         publish(self, records)
         if here and point == stage:
             die()
-        now["publishes"] += 1
+        published += 1
 
     def counted_commit(self, next_offsets):
         commit(self, next_offsets)
-        if now["batch"] == batch and point == "commit":
+        if point == "commit" and published >= batch * len(stages):
             die()
-        now["batch"] += 1
-        now["publishes"] = 0
 
     Publisher.publish, Committer.commit = counted_publish, counted_commit
 
