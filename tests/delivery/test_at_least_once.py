@@ -55,8 +55,13 @@ def brokers(monkeypatch) -> Brokers:
 
 
 @pytest.fixture
-def delivery(brokers):
-    yield AtLeastOnce(brokers, brokers, WorkerMetrics())
+def metrics() -> WorkerMetrics:
+    return WorkerMetrics()
+
+
+@pytest.fixture
+def delivery(brokers, metrics):
+    yield AtLeastOnce(brokers, brokers, metrics)
     brokers.acknowledge(100)  # or its thread would wait on
 
 
@@ -98,6 +103,16 @@ def test_after_a_failure_nothing_more_is_done_and_all_say_why(delivery, brokers,
     assert brokers.calls == (["1a"] if refused == "1b" else [])
 
 
+def test_no_mistake_in_the_thread_goes_unnoticed(delivery, brokers):
+    delivery.on_visible(lambda batches: [][batches])
+    brokers.acknowledge(100)
+    with pytest.raises(IndexError):
+        for number in (1, 2, 3):
+            batch(delivery, number)
+    assert not delivery.close()
+    assert brokers.calls == ["1a"]
+
+
 def test_a_commit_that_is_refused_is_raised(delivery, brokers):
     brokers.refused = "commit 1"
     brokers.acknowledge(2)
@@ -118,11 +133,13 @@ def test_the_end_waits_and_tells_of_a_failure(delivery, brokers):
     assert brokers.calls == ["1a"]
 
 
-def test_the_end_commits_what_is_under_way(delivery, brokers):
+def test_the_end_commits_what_is_under_way(delivery, brokers, metrics):
     batch(delivery, 1)
     brokers.acknowledge(2)
     assert delivery.close()
     assert brokers.calls == ["1a", "1b", "commit 1", "retry"]
+    name = "innerloop_stage_seconds_count"
+    assert metrics.registry.get_sample_value(name, {"stage": "commit"}) == 1
 
 
 def test_what_is_lost_is_not_committed(delivery, brokers):

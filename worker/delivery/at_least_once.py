@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
 from confluent_kafka import Producer
@@ -54,9 +54,12 @@ class AtLeastOnce:
         """Whether records of the micro-batch under way were published."""
         self._waiting: deque[_Batch] = deque()
         """Micro-batches whose offsets are not committed yet, oldest first."""
+        self._last: Future[None] = Future()
+        """Of the records published last; fails where they do, or any before them did."""
+        self._last.set_result(None)
         self._error: BrokerError | None = None
+        """Of a commit while partitions went, or at the end."""
         self._raised = False
-        self._closed = False
 
     def start(self) -> None:
         """Do nothing: the producer is ready."""
@@ -86,7 +89,8 @@ class AtLeastOnce:
         """
         self._check()
         first, self._begun = not self._begun, True
-        self._thread.submit(self._attempt, lambda: self._publish(records, first=first))
+        before = self._last
+        self._last = self._thread.submit(self._publish, records, first=first, before=before)
 
     def commit(self, next_offsets: Mapping[int, int]) -> None:
         """Have offsets committed once all records are acknowledged.
@@ -98,9 +102,9 @@ class AtLeastOnce:
                 group is rebalancing.
         """
         self._begun = False
-        self._waiting.append(_Batch(self._thread.submit(lambda: None), next_offsets))
+        self._waiting.append(_Batch(self._last, next_offsets))
         if len(self._waiting) > _AHEAD:
-            self._waiting[-_AHEAD - 1].acknowledged.result()
+            wait([self._waiting[-_AHEAD - 1].acknowledged])
         self._commit_acknowledged()
 
     def settle(self, *, more: bool) -> None:
@@ -116,7 +120,7 @@ class AtLeastOnce:
         """Wait for all that is under way; commit, for the last time before the partitions go."""
         self._wait()
         if how is Rebalance.REVOKED:
-            self._attempt(self._commit_all)
+            self._commit_last()
         self._waiting.clear()
 
     def close(self) -> bool:
@@ -126,50 +130,51 @@ class AtLeastOnce:
             BrokerError: something was not acknowledged, or a commit failed, and was not raised yet.
         """
         self._wait()
-        self._attempt(self._commit_all)
+        self._commit_last()
         self._waiting.clear()
-        self._closed = True
         self._thread.shutdown()
         self._producer.flush(_CLOSE_WAIT_S)
         if not self._raised:
             self._check()
-        return self._error is None
+        return self._failure() is None
 
     def _wait(self) -> None:
-        if self._closed:  # partitions go when the consumer is closed, after this
-            return
-        self._thread.submit(lambda: None).result()
+        wait([self._last])
 
     def _commit_acknowledged(self) -> None:
         done: dict[int, int] = {}
         while self._waiting and self._waiting[0].acknowledged.done():
-            self._check()  # else it may be done because nothing was tried any more
+            if self._waiting[0].acknowledged.exception() is not None:
+                break
             done.update(self._waiting.popleft().next_offsets)
+        self._commit(done)
         self._check()
-        self._commit(done)
 
-    def _commit_all(self) -> None:
-        done: dict[int, int] = {}
-        for batch in self._waiting:
-            done.update(batch.next_offsets)
-        self._commit(done)
-        self._committer.retry()
-
-    def _check(self) -> None:
-        if self._error is not None:
-            self._raised = True
-            raise self._error
-
-    def _attempt(self, work: Callable[[], None]) -> None:
-        """Do something unless what came before has failed."""
-        if self._error is not None:
+    def _commit_last(self) -> None:
+        """Commit what can be, unless something has failed; what goes wrong is raised later."""
+        if self._failure() is not None:
             return
         try:
-            work()
+            self._commit_acknowledged()
+            self._committer.retry()
         except BrokerError as error:
             self._error = error
 
-    def _publish(self, records: Sequence[OutgoingRecord], *, first: bool) -> None:
+    def _failure(self) -> BaseException | None:
+        if self._error is not None:
+            return self._error
+        return self._last.exception() if self._last.done() else None
+
+    def _check(self) -> None:
+        failure = self._failure()
+        if failure is not None:
+            self._raised = True
+            raise failure
+
+    def _publish(
+        self, records: Sequence[OutgoingRecord], *, first: bool, before: Future[None]
+    ) -> None:
+        before.result()  # done: there is one thread
         self._publisher.publish(records)
         if first:
             self._visible(1)

@@ -149,10 +149,6 @@ class UserArena:
                 del self._texts[slot]
         return found
 
-    def admit(self, user_id: str, partition: int) -> ResidentUser:
-        """Give a user who is not resident a slot, at the model's starting point."""
-        return ResidentUser(self, int(self.admit_all([user_id], [partition])[0]))
-
     def admit_all(self, user_ids: Sequence[str], partitions: Sequence[int]) -> NDArray[np.int64]:
         """Give users who are not resident, no two the same, slots at the starting point.
 

@@ -37,13 +37,6 @@ class ItemRows(Protocol):
         ...
 
 
-def is_evidence(kind: EventType, query: str | None) -> bool:
-    """Whether an event of this type, with this search query, can be learned from."""
-    if kind is EventType.SEARCH:
-        return search_text(kind, query) is not None
-    return kind in SUPPORT_TYPES
-
-
 def evidence_row(kind: EventType, item_id: str | None, items: ItemRows) -> int:
     """Return the row of the item that the event is evidence of liking, else `NO_ITEM`."""
     return NO_ITEM if kind not in SUPPORT_TYPES or kind is EventType.SEARCH else items.row(item_id)
