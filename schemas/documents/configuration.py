@@ -12,12 +12,12 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from schemas.settings import MANAGED_PROPERTIES, Settings
-from schemas.settings_sources import CONFIG_FILE_VARIABLE, DEFAULT_CONFIG_FILE, variable_name
+from schemas.settings.sources import CONFIG_FILE_VARIABLE, DEFAULT_CONFIG_FILE, variable_name
 
 _PREAMBLE = f"""\
 # Configuration
 
-<!-- Generated from schemas/settings.py by `innerloop settings --out docs/configuration.md`. -->
+<!-- Generated from schemas/settings/ by `innerloop settings --out docs/configuration.md`. -->
 
 Settings come from four places; later ones win, setting by setting:
 

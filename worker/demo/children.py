@@ -17,7 +17,7 @@ from types import FrameType, TracebackType
 from typing import Self
 
 from schemas.errors import DemoError
-from schemas.settings_sources import ENVIRONMENT_PREFIX
+from schemas.settings.sources import ENVIRONMENT_PREFIX
 
 _TAIL_LINES = 15
 _WAIT_STEP_S = 0.1

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from schemas.settings_sources import DEFAULT_CONFIG_FILE, variable_path
+from schemas.settings.sources import DEFAULT_CONFIG_FILE, variable_path
 
 Flags = Mapping[str, Mapping[str, Any]]
 

@@ -1,0 +1,29 @@
+"""The one place for configuration: a typed object from a TOML file, the environment and flags.
+
+Later sources win: defaults, then the TOML file, then `INNERLOOP_…` environment variables
+(sections joined by two underscores, `INNERLOOP_KAFKA__BOOTSTRAP_SERVERS`), then flags. Properties
+of a client library, such as librdkafka's, are merged one by one, and in the environment an
+underscore stands for their dots: `INNERLOOP_KAFKA__PROPERTIES__SASL_PASSWORD`.
+"""
+
+from __future__ import annotations
+
+from schemas.settings.kafka import MANAGED_PROPERTIES, KafkaSettings, WireSettings
+from schemas.settings.learning import TrainingSettings, TuningSettings
+from schemas.settings.root import Settings, load_settings
+from schemas.settings.section import Properties
+from schemas.settings.serving import MetricsSettings, PrivacySettings, WorkerSettings
+
+__all__ = [
+    "MANAGED_PROPERTIES",
+    "KafkaSettings",
+    "MetricsSettings",
+    "PrivacySettings",
+    "Properties",
+    "Settings",
+    "TrainingSettings",
+    "TuningSettings",
+    "WireSettings",
+    "WorkerSettings",
+    "load_settings",
+]
