@@ -18,7 +18,8 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 
 from schemas.errors import BrokerError
-from schemas.settings import ENVIRONMENT_PREFIX, Settings
+from schemas.settings import Settings
+from schemas.settings.sources import ENVIRONMENT_PREFIX
 from schemas.topics import Topic
 from worker.broker.embedded import CONSUMER_PROPERTIES, EmbeddedBroker
 from worker.broker.kafka import KafkaBroker
