@@ -17,6 +17,7 @@ from worker.metrics import WorkerMetrics
 from worker.model.interface import AdaptationModel
 from worker.outputs import RecommendationWriter
 from worker.pipeline import Answers, Pipeline
+from worker.policy.policy import Policy
 from worker.restore.revival import Revival
 from worker.stages.decode import EventColumns
 from worker.stages.publish import RecordColumns
@@ -79,6 +80,7 @@ class Arm:
             worker,
             item_learning=parts.item_learning,
             users=self.users,
+            policy=Policy.of(parts.settings.policy, catalogue, worker.top_k),
         )
         self.call(variant)
 

@@ -105,6 +105,11 @@ class Catalogue:
         return ~self._available[: len(self.item_ids)]
 
     @property
+    def items(self) -> CatalogueItems:
+        """The items without their vectors."""
+        return self._items
+
+    @property
     def index(self) -> ItemIndex | None:
         """The index of the vectors of the items that may be recommended; None off the CPU."""
         return self._index

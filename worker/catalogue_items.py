@@ -1,4 +1,4 @@
-"""The items themselves, by row: ids, texts, and whether they may be recommended."""
+"""The items themselves, by row: ids, texts, labels, and whether they may be recommended."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from schemas.catalog import CatalogItem, item_text
+from worker.catalogue_labels import ItemLabels
 from worker.metrics import CatalogueChange
 from worker.rows import NO_ITEM
 
@@ -32,6 +33,8 @@ class Applied:
     """Rows whose text is another one, or new."""
     available: dict[int, bool] = field(default_factory=dict)
     """By row, where that may have changed."""
+    labels: list[int] = field(default_factory=list)
+    """Rows with another brand or category path, and new ones."""
 
 
 class CatalogueItems:
@@ -52,6 +55,8 @@ class CatalogueItems:
         """By row."""
         self.available: list[bool] = []
         """By row, whether the item may be recommended."""
+        self.labels = ItemLabels()
+        """Brand and category path by row."""
         self.available_count = 0
         self.revision = 0
         """Goes up with every change that can change a ranking."""
@@ -79,6 +84,8 @@ class CatalogueItems:
         for row, available in applied.available.items():
             self.available_count += available - self.available[row]
             self.available[row] = available
+        if applied.labels:
+            self.labels.tell(applied.labels)
         return applied
 
     def _known_row(self, item_id: str) -> int:
@@ -88,6 +95,7 @@ class CatalogueItems:
         self.item_ids.append(item_id)
         self.texts.append(NO_TEXT_YET)
         self.available.append(False)
+        self.labels.add_row()
         return len(self.item_ids) - 1
 
     def _remove(self, item_id: str, applied: Applied) -> CatalogueChange:
@@ -112,5 +120,9 @@ class CatalogueItems:
         if self.texts[row] != text:
             self.texts[row] = text
             applied.texts.append(row)
+        if self.labels.put(row, item) or change is CatalogueChange.ADDED:
+            applied.labels.append(row)
+            if change is CatalogueChange.UNCHANGED:
+                change = CatalogueChange.CHANGED
         applied.available[row] = item.available
         return change

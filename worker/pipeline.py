@@ -18,6 +18,7 @@ from worker.item_memory.transitions import OwnTransitions
 from worker.item_sharing.learning import Learning
 from worker.metrics import NoStep, Stage, WorkerMetrics
 from worker.model.interface import AdaptationModel
+from worker.policy.policy import Policy
 from worker.prequential import LivePrequential
 from worker.stages.adapt import Adapted, Steps, adapt
 from worker.stages.decode import EventColumns
@@ -58,6 +59,7 @@ class Pipeline:
         settings: of the worker.
         item_learning: of the item memory; None if there is none.
         users: bring users into the arena; None admits whoever comes, for good.
+        policy: what lists are made of beyond the scores; None goes by them alone.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Pipeline:
         *,
         item_learning: Learning | None = None,
         users: Users | None = None,
+        policy: Policy | None = None,
     ) -> None:
         self._model = model
         self._catalogue = catalogue
@@ -79,8 +82,9 @@ class Pipeline:
         self._settings = settings
         self._top_k = settings.top_k
         self._item_learning = item_learning
+        self._policy = policy
         self._prequential = LivePrequential(
-            model, catalogue, arena, metrics, settings.top_k, memory=self._memory
+            model, catalogue, arena, metrics, settings.top_k, memory=self._memory, policy=policy
         )
 
     def warm_up(self) -> None:
@@ -93,7 +97,14 @@ class Pipeline:
             top_k=self._top_k,
             capacity=1,
         )
-        twin = Pipeline(self._model, self._catalogue, arena, WorkerMetrics(), self._settings)
+        twin = Pipeline(
+            self._model,
+            self._catalogue,
+            arena,
+            WorkerMetrics(),
+            self._settings,
+            policy=self._policy,
+        )
         answers = twin.process(_made_up_event(self._catalogue.item_ids[:1]))
         StateRecords(arena, self._model.version).encode(answers.changed_slots())
 
@@ -101,7 +112,8 @@ class Pipeline:
         """Apply the events in order and return an answer to each that was applied."""
         metrics, catalogue, model = self._metrics, self._catalogue, self._model
         with metrics.time(Stage.FOLD):
-            batch = fold(events, self._users, catalogue)
+            types = self._policy is not None and self._policy.wants_types
+            batch = fold(events, self._users, catalogue, types=types)
             self._prequential.recall_lists(batch)
             own = self._item_learning.select(events, batch) if self._item_learning else None
         with metrics.time(Stage.ENCODE):
@@ -119,8 +131,15 @@ class Pipeline:
             adapted = adapt(steps, self._arena, model)
         with metrics.time(Stage.RANK):
             memory = self._memory_step(own)
+            policy = None if self._policy is None else self._policy.for_events(events, batch)
             ranked = rank(
-                adapted.queries, batch.recent_rows, catalogue, model, self._top_k, memory=memory
+                adapted.queries,
+                batch.recent_rows,
+                catalogue,
+                model,
+                self._top_k,
+                memory=memory,
+                policy=policy,
             )
             self._prequential.score(batch, ranked.rows)
         self._count(batch, adapted)

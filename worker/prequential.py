@@ -3,7 +3,8 @@
 Test, then learn: every event on a known item, of a type that is evidence of liking, is looked up in
 the list published after the user's event before it. Before a user's first event that is the list
 which a user without events would get. For a user whose state was restored the list is ranked again
-from that state: it is the one published, but for changes of the catalogue since.
+from that state: it is the one published, but for changes of the catalogue since, and for what a
+policy makes of the event that it answered (its surface, and what was tried).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from worker.catalogue import Catalogue
 from worker.events_seen import EVENTS_SEEN_LABELS, events_seen_bucket
 from worker.metrics import WorkerMetrics
 from worker.model.interface import AdaptationModel
+from worker.policy.policy import Policy
 from worker.rows import NO_ITEM
 from worker.stages.adapt import queries_of
 from worker.stages.fold import FoldedBatch
@@ -36,6 +38,7 @@ class LivePrequential:
         metrics: where the score is kept.
         top_k: length of a list.
         memory: gives the item memory that lists are ranked with, as it is now.
+        policy: what lists are made of beyond the scores.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class LivePrequential:
         top_k: int,
         *,
         memory: Callable[[], MemoryStep | None] = lambda: None,
+        policy: Policy | None = None,
     ) -> None:
         self._model = model
         self._catalogue = catalogue
@@ -56,6 +60,7 @@ class LivePrequential:
         self._start_list: NDArray[np.int64] = np.full(top_k, NO_ITEM)
         self._start_revision = (-1, -1)
         self._memory = memory
+        self._policy = policy
 
     def recall_lists(self, batch: FoldedBatch) -> None:
         """Rank for users of the batch whose last list is not known, and for those without one.
@@ -68,7 +73,8 @@ class LivePrequential:
         slots = batch.unpublished.slots
         if slots.size:
             queries = queries_of(self._arena, slots, self._model)
-            self._remember(slots, self._rank(queries, batch.unpublished.recent_rows))
+            known = batch.unpublished
+            self._remember(slots, self._rank(queries, known.recent_rows, known.recent_types))
 
     def score(self, batch: FoldedBatch, published: NDArray[np.int64]) -> None:
         """Score the batch's events and remember the lists that answer them.
@@ -98,12 +104,21 @@ class LivePrequential:
         revision = (self._catalogue.revision, 0 if memory is None else memory.memory.revision)
         if self._start_revision != revision:
             query = self._model.queries(self._model.start(1))
-            self._start_list = self._rank(query, np.full((1, 1), NO_ITEM))[0]
+            nothing = np.full((1, 1), NO_ITEM)
+            self._start_list = self._rank(query, nothing, np.zeros((1, 1), np.uint8))[0]
             self._start_revision = revision
 
-    def _rank(self, queries: Tensor, recent: NDArray[np.int64]) -> NDArray[np.int64]:
+    def _rank(
+        self, queries: Tensor, recent: NDArray[np.int64], types: NDArray[np.uint8]
+    ) -> NDArray[np.int64]:
         return rank(
-            queries, recent, self._catalogue, self._model, self._top_k, memory=self._memory()
+            queries,
+            recent,
+            self._catalogue,
+            self._model,
+            self._top_k,
+            memory=self._memory(),
+            policy=None if self._policy is None else self._policy.for_users(recent, types),
         ).rows
 
     def _remember(self, slots: NDArray[np.int64], rows: NDArray[np.int64]) -> None:

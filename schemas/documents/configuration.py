@@ -12,6 +12,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from schemas.settings import MANAGED_PROPERTIES, Settings
+from schemas.settings.errors import table_of_list
 from schemas.settings.sources import CONFIG_FILE_VARIABLE, DEFAULT_CONFIG_FILE, variable_name
 
 _PREAMBLE = f"""\
@@ -80,8 +81,30 @@ def _section(name: str, section: FieldInfo) -> str:
             "| --- | --- | --- | --- | --- |",
             *rows,
             "",
+            *(line for item in model.model_fields.items() for line in _list_of_tables(name, *item)),
         ]
     )
+
+
+def _list_of_tables(section: str, setting: str, field: FieldInfo) -> list[str]:
+    """Return what the tables of a list of tables hold; nothing for any other setting."""
+    table = table_of_list(field.annotation)
+    if table is None:
+        return []
+    rows = [
+        f"| `{name}` | {_values(inner)} | {_default(inner)} | {_meaning(inner)} |"
+        for name, inner in table.model_fields.items()
+    ]
+    return [
+        f"### [[{section}.{setting}]]",
+        "",
+        (table.__doc__ or "").strip(),
+        "",
+        "| Setting | Values | Default | Meaning |",
+        "| --- | --- | --- | --- |",
+        *rows,
+        "",
+    ]
 
 
 def _row(section: str, setting: str, field: FieldInfo) -> str:
@@ -90,15 +113,21 @@ def _row(section: str, setting: str, field: FieldInfo) -> str:
         f"`{variable_name((section, setting))}`",
         _values(field),
         _default(field),
-        (field.description or "").replace("|", "\\|"),
+        _meaning(field),
     ]
     return f"| {' | '.join(cells)} |"
+
+
+def _meaning(field: FieldInfo) -> str:
+    return (field.description or "").replace("|", "\\|")
 
 
 def _values(field: FieldInfo) -> str:
     kind = _without_none(field.annotation)
     if typing.get_origin(kind) is Literal:
         return ", ".join(f"`{value}`" for value in typing.get_args(kind))
+    if typing.get_origin(kind) is tuple:
+        return "list of tables" if table_of_list(kind) else "list of texts"
     names = {
         int: "integer",
         float: "number",
@@ -139,7 +168,9 @@ def _bounds(field: FieldInfo) -> str:
 
 def _default(field: FieldInfo) -> str:
     default = field.get_default(call_default_factory=True)
-    if default is None or default == {}:
+    if field.is_required():
+        return "required"
+    if default is None or default in ({}, ()):
         return "none"
     if isinstance(default, bool):
         return f"`{str(default).lower()}`"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from schemas.settings.kafka import MANAGED_PROPERTIES, KafkaSettings, WireSettings
 from schemas.settings.learning import TrainingSettings, TuningSettings
+from schemas.settings.policy import PolicySettings, Restriction, ScoreRule
 from schemas.settings.root import Settings, load_settings
 from schemas.settings.section import Properties
 from schemas.settings.serving import MetricsSettings, PrivacySettings, WorkerSettings
@@ -18,8 +19,11 @@ __all__ = [
     "MANAGED_PROPERTIES",
     "KafkaSettings",
     "MetricsSettings",
+    "PolicySettings",
     "PrivacySettings",
     "Properties",
+    "Restriction",
+    "ScoreRule",
     "Settings",
     "TrainingSettings",
     "TuningSettings",

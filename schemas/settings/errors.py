@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,12 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from schemas.settings.sources import DEFAULT_CONFIG_FILE, variable_path
+
+_PLAIN = {
+    "Value should": "should",
+    "Field required": "is missing",
+    "items after validation": "characters",
+}
 
 Flags = Mapping[str, Mapping[str, Any]]
 
@@ -29,7 +36,7 @@ def explain(
         if path in lines:  # each member of a union complains
             continue
         origin = _origin(path, flags, environment, file)
-        lines[path] = f"{'.'.join(path)}{_shown(model, path, item)} ({origin}) " + (
+        lines[path] = f"{_name(path)}{_shown(model, path, item)} ({origin}) " + (
             _unknown(model, path)
             if item["type"] == "extra_forbidden"
             else _wrong(model, path, item)
@@ -40,8 +47,24 @@ def explain(
 
 
 def _setting(item: ErrorDetails) -> tuple[str, ...]:
-    """Return (section, name), with the property's name as a third part where it is one."""
-    return tuple(str(part) for part in item["loc"][:3])
+    """Return (section, name), with what follows in a property's or a list's case.
+
+    For a property that is its name; in a list of tables it is the place of the table, from 0, and
+    the name of what is in it.
+    """
+    parts = item["loc"]
+    in_list = len(parts) > 2 and isinstance(parts[2], int)
+    return tuple(str(part) for part in parts[: 4 if in_list else 3])
+
+
+def _in_list(path: tuple[str, ...]) -> bool:
+    return len(path) > 2 and path[2].isdecimal()
+
+
+def _name(path: tuple[str, ...]) -> str:
+    if not _in_list(path):
+        return ".".join(path)
+    return ".".join([*path[:1], f"{path[1]}[{path[2]}]", *path[3:]])
 
 
 def _field(model: type[BaseModel], path: tuple[str, ...]) -> Any:  # noqa: ANN401  # FieldInfo | None
@@ -50,7 +73,18 @@ def _field(model: type[BaseModel], path: tuple[str, ...]) -> Any:  # noqa: ANN40
         return section
     fields = section.annotation
     assert isinstance(fields, type) and issubclass(fields, BaseModel)
-    return fields.model_fields.get(path[1])
+    field = fields.model_fields.get(path[1])
+    if field is None or not _in_list(path) or len(path) < 4:
+        return field
+    table = table_of_list(field.annotation)
+    return None if table is None else table.model_fields.get(path[3])
+
+
+def table_of_list(annotation: object) -> type[BaseModel] | None:
+    """Return the model of the tables in a list of tables; None for any other setting."""
+    arguments = typing.get_args(annotation) if typing.get_origin(annotation) is tuple else ()
+    table = arguments[0] if arguments else None
+    return table if isinstance(table, type) and issubclass(table, BaseModel) else None
 
 
 def _shown(model: type[BaseModel], path: tuple[str, ...], item: ErrorDetails) -> str:
@@ -65,13 +99,14 @@ def _shown(model: type[BaseModel], path: tuple[str, ...], item: ErrorDetails) ->
 def _wrong(model: type[BaseModel], path: tuple[str, ...], item: ErrorDetails) -> str:
     if len(path) == 1:
         return f"should be a table of settings, [{path[0]}]"
-    if len(path) > 2:
+    if len(path) > 2 and not _in_list(path):
         message = "should be text, a number, true or false"
     else:
         message = item["msg"].removeprefix("Value error, ").replace("Input should", "should")
-        message = message.replace("Value should", "should").replace(
-            "items after validation", "characters"
-        )
+        for word, plain in _PLAIN.items():
+            message = message.replace(word, plain)
+        if item["type"] == "model_type":
+            message = "should be a table"
     field = _field(model, path)
     meaning = f": {field.description}" if field is not None and field.description else ""
     return message + meaning
@@ -82,6 +117,10 @@ def _unknown(model: type[BaseModel], path: tuple[str, ...]) -> str:
         return _no_such("section", path[0], list(model.model_fields))
     section = model.model_fields[path[0]].annotation
     assert isinstance(section, type) and issubclass(section, BaseModel)
+    if _in_list(path):
+        table = table_of_list(section.model_fields[path[1]].annotation)
+        assert table is not None
+        return _no_such(f"setting of [[{path[0]}.{path[1]}]]", path[3], list(table.model_fields))
     return _no_such(f"setting of [{path[0]}]", path[1], list(section.model_fields))
 
 

@@ -19,6 +19,7 @@ from schemas.errors import SettingsError
 from schemas.settings.errors import explain
 from schemas.settings.kafka import KafkaSettings, WireSettings
 from schemas.settings.learning import TrainingSettings, TuningSettings
+from schemas.settings.policy import PolicySettings
 from schemas.settings.serving import MetricsSettings, PrivacySettings, WorkerSettings
 from schemas.settings.sources import (
     ENVIRONMENT_PREFIX,
@@ -41,6 +42,7 @@ class Settings(BaseSettings):
     kafka: KafkaSettings = KafkaSettings()
     wire: WireSettings = WireSettings()
     worker: WorkerSettings = WorkerSettings()
+    policy: PolicySettings = PolicySettings()
     training: TrainingSettings = TrainingSettings()
     tuning: TuningSettings = TuningSettings()
     metrics: MetricsSettings = MetricsSettings()

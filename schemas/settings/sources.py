@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tomllib
+import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -124,10 +125,15 @@ def check_environment(environment: Mapping[str, str], model: type[BaseModel]) ->
                 f"environment variable {variable} names no section of the settings; use {known}, "
                 f"or {CONFIG_FILE_VARIABLE} for the configuration file"
             )
-        if _wants_object(model, path) and not _is_object(value):
+        if _wants_object(model, path) and not _is_json(value, dict):
             raise SettingsError(
                 f"environment variable {variable} is not a JSON object such as "
                 f'{{"{_EXAMPLES.get(path[-1], "name")}": …}}'
+            )
+        if _wants_list(model, path) and not _is_json(value, list):
+            raise SettingsError(
+                f"environment variable {variable} is not a JSON list such as "
+                f'[{{"{_EXAMPLES.get(path[-1], "name")}": …}}]'
             )
 
 
@@ -137,6 +143,8 @@ _EXAMPLES = {
     "producer_properties": "linger.ms",
     "registry_properties": "basic.auth.user.info",
     "kafka": "bootstrap_servers",
+    "restrictions": "surface",
+    "rules": "brand",
 }
 
 
@@ -150,8 +158,16 @@ def _wants_object(model: type[BaseModel], path: tuple[str, ...]) -> bool:
     return field is not None and field.default_factory is dict
 
 
-def _is_object(value: str) -> bool:
+def _wants_list(model: type[BaseModel], path: tuple[str, ...]) -> bool:
+    section = model.model_fields[path[0]].annotation
+    if len(path) != 2 or not (isinstance(section, type) and issubclass(section, BaseModel)):
+        return False
+    field = section.model_fields.get(path[1])
+    return field is not None and typing.get_origin(field.annotation) is tuple
+
+
+def _is_json(value: str, kind: type) -> bool:
     try:
-        return isinstance(json.loads(value), dict)
+        return isinstance(json.loads(value), kind)
     except ValueError:
         return False

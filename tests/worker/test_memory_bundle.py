@@ -310,9 +310,9 @@ def test_live_quality_is_of_lists_that_do_not_know_the_events_they_are_tested_on
     memory, live = worker.item_learning.learner, worker.pipeline._prequential
     known, rank_live = [], live._rank
 
-    def watched(queries, recent):
+    def watched(queries, recent, types):
         known.append(float(memory.arrays.trend.times.max()) * 1000)
-        return rank_live(queries, recent)
+        return rank_live(queries, recent, types)
 
     monkeypatch.setattr(live, "_rank", watched)
     for first in range(0, len(events), batch):

@@ -11,7 +11,7 @@ from schemas.catalog import CatalogItem
 from schemas.clickstream import ClickstreamEvent, EventType
 from schemas.codec import JsonCodec, decode_state
 from schemas.recommendations import Recommendation
-from schemas.settings import Settings, WorkerSettings
+from schemas.settings import PolicySettings, Settings, WorkerSettings
 from schemas.user_state import UserState
 from worker.arm import Arm, ArmParts
 from worker.catalogue import Catalogue, ItemChange
@@ -121,6 +121,7 @@ class Worker:
     settings: WorkerSettings = field(
         default_factory=lambda: WorkerSettings(top_k=5, recent_events=8)
     )
+    policy: PolicySettings = field(default_factory=PolicySettings)
     items: int = 30
     item_memory: MemorySource | None = None
     journal: Journal = field(default_factory=Journal)
@@ -134,7 +135,7 @@ class Worker:
         self.item_learning = self._open_memory()
         codec = JsonCodec()
         parts = ArmParts(
-            settings=Settings(worker=self.settings),
+            settings=Settings(worker=self.settings, policy=self.policy),
             codec=codec,
             metrics=self.metrics,
             store=self.store,

@@ -55,6 +55,7 @@ def columns(events: list[ClickstreamEvent], first_offset: int) -> EventColumns:
         partitions=[0] * n,
         offsets=list(range(first_offset, first_offset + n)),
         record_times=[now] * n,
+        surfaces=[e.surface for e in events],
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from worker.ranking_index.narrowing import Narrowing, words_for
 from worker.ranking_index.scan import (
     NORM,
     Codes,
@@ -104,6 +105,8 @@ class ItemIndex:
         k: int,
         *,
         threads: int = 1,
+        narrowing: Narrowing | None = None,
+        added: NDArray[np.float32] | None = None,
     ) -> Nearest:
         """Return for each query the k items with the largest inner products: exactly those.
 
@@ -115,7 +118,14 @@ class ItemIndex:
             vectors: those that were set, by row, (at least the rows set, dim).
             k: how many, at least 1.
             threads: that share the queries.
+            narrowing: which items each query may find, with bits for all rows; None for all.
+            added: to the inner products, finite, for all rows and on to a whole word of
+                `narrowing`; None for nothing. The scores found are the sums.
         """
+        if narrowing is not None and narrowing.allowed.shape[1] < words_for(self._rows):
+            raise ValueError("the narrowing knows fewer rows than there are")
+        if added is not None and len(added) < ITEMS * words_for(self._rows):
+            raise ValueError("amounts are to be added to fewer rows than there are")
         queries, vectors = np.ascontiguousarray(queries), np.ascontiguousarray(vectors)
         n = len(queries)
         rows = np.full((n, k), NO_ITEM, np.int64)
@@ -125,8 +135,9 @@ class ItemIndex:
             part = queries[start:stop]
             coded = encode_queries(part, self._codes.codes.shape[1] * 4)
             found = _no_survivors(len(coded.scales), max(_LEAST_ROOM, _ROOM * k), k)
-            scan(self._codes, self._rows, coded, part, vectors, found)
-            settle(coded, part, vectors, found, rows[start:stop], scores[start:stop])
+            narrow = None if narrowing is None else narrowing.part(slice(start, stop))
+            scan(self._codes, self._rows, coded, part, vectors, found, narrow, added)
+            settle(coded, part, vectors, found, rows[start:stop], scores[start:stop], added)
 
         in_shares(search, n, threads, least=QUERIES)
         return Nearest(rows, scores)

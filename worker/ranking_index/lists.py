@@ -6,6 +6,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from worker.ranking_index.narrowing import Narrowing, permits
 from worker.ranking_index.simd import inner_product
 from worker.rows import NO_ITEM
 
@@ -17,6 +18,7 @@ def merge(
     which: NDArray[np.int64], near_rows: NDArray[np.int64], near_scores: NDArray[np.float32],
     pointers: NDArray[np.int64], rows: NDArray[np.int32], values: NDArray[np.float32],
     items: int, best: NDArray[np.int64], scores: NDArray[np.float32], deeper: NDArray[np.bool_],
+    narrowing: Narrowing | None,
 ) -> None:  # fmt: skip
     """Write the best items where some items have scores of their own, best first, ties by row.
 
@@ -31,6 +33,8 @@ def merge(
         best: rows of the lists go here, (n, k), filled with −1.
         scores: their scores, (n, k), filled with −∞.
         deeper: (n,), true where d was too small to be sure; the list is to be made again.
+        narrowing: which of the items with the largest inner products each query may find, where
+            that was not heeded when they were searched for; else None.
     """
     k, depth = best.shape[1], near_rows.shape[1]
     marks = np.zeros(items, np.int64)
@@ -46,12 +50,19 @@ def merge(
             row = near_rows[i, c]
             if row < 0:
                 break
+            if narrowing is not None and not permits(
+                narrowing.allowed, narrowing.groups[q], narrowing.excluded, q, row
+            ):
+                continue
             if marks[row] != i + 1:
                 count = _insert(best, scores, q, count, row, near_scores[i, c])
+        sure = depth >= k + own
+        if narrowing is not None:
+            sure = False
         # Whatever was not found is no better than the last one that was.
         deeper[q] = (
             near_rows[i, depth - 1] >= 0
-            and depth < k + own
+            and not sure
             and (count < k or scores[q, k - 1] <= near_scores[i, depth - 1])
         )
 

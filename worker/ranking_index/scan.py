@@ -12,6 +12,10 @@ of vector indices, which re-ranks a fixed number and is not exact.)
 
 All bounds are divided by the query's scale a. The constants E = ‖q − a·q̂‖ / a and M = ‖q̂‖ belong to
 the query, the norm n = ‖v‖ and error r = ‖v − s·v̂‖ to the item: the bounds are s·q̂·v̂ ± (E·n + M·r).
+
+Two arguments are None for a plain search, and then are not compiled in: a narrowing, which takes
+items away before their bounds count for anything, and amounts that are added to items' scores, of
+which b / a is added to the bounds.
 """
 
 from __future__ import annotations
@@ -23,14 +27,17 @@ from numba import njit
 from numba.cpython.unsafe.numbers import trailing_zeros
 from numpy.typing import NDArray
 
+from worker.ranking_index.narrowing import Narrowing
 from worker.ranking_index.simd import (
     ITEMS,
     LANES,
     QUERIES,
     QUERY_LEVELS,
     QUERY_SHIFT,
+    ROUNDING_OF_ADDED,
     inner_product,
     prefetch,
+    score_raised_tile,
     score_tile,
 )
 
@@ -152,13 +159,15 @@ def encode_queries(vectors: NDArray[np.float32], width: int) -> Queries:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def scan(
+def scan(  # noqa: PLR0912  # a third of the branches are gone in what is compiled
     codes: Codes,
     rows: int,
     queries: Queries,
     exact: NDArray[np.float32],
     vectors: NDArray[np.float32],
     found: Survivors,
+    narrowing: Narrowing | None,
+    added: NDArray[np.float32] | None,
 ) -> None:
     """Collect for each query the items that may be among its k best.
 
@@ -169,6 +178,8 @@ def scan(
         exact: the same queries in float32, (n, dim).
         vectors: the items in float32, (rows, dim).
         found: empty, with all lower bounds at −∞; takes what is found. Its room is more than k.
+        narrowing: which items each query may find; None for all.
+        added: to items' scores, finite, as many as the codes' capacity; None for nothing.
     """
     width = codes.codes.shape[1] * 4
     products, masks = np.empty(QUERIES * ITEMS, F32), np.empty(QUERIES, np.uint64)
@@ -182,32 +193,68 @@ def scan(
     kept, upper, sizes, lower = found.rows, found.upper, found.sizes, found.lower
     room = kept.shape[1]
     stride, step = codes.numbers.strides[0], _TILES_AT_ONCE * ITEMS
+    if narrowing is not None:
+        allowed, groups, excluded = narrowing.allowed, narrowing.groups, narrowing.excluded
+        passed = np.zeros(len(exact), np.int64)
+    if added is not None:
+        inverses = F32(1.0) / queries.scales
+        added_at, inverses_at = added.ctypes.data, inverses.ctypes.data
     for first in range(0, rows, step):
         last = min(first + step, rows)
         for tile in range(0, len(bounds), QUERIES):
             for item in range(first, last, ITEMS):
-                score_tile(
-                    of_queries + tile * width, of_bounds + tile * 12, of_items + item * width,
-                    offsets + item * 4, numbers + item * 4, stride, width, products_at, masks_at,
-                )  # fmt: skip
+                if added is None:
+                    score_tile(
+                        of_queries + tile * width, of_bounds + tile * 12, of_items + item * width,
+                        offsets + item * 4, numbers + item * 4, stride, width, products_at,
+                        masks_at,
+                    )  # fmt: skip
+                else:
+                    score_raised_tile(
+                        of_queries + tile * width, of_bounds + tile * 12, of_items + item * width,
+                        offsets + item * 4, numbers + item * 4, stride, width, products_at,
+                        masks_at, added_at + item * 4, inverses_at + tile * 4,
+                    )  # fmt: skip
                 for j in range(QUERIES):
                     mask = masks[j]
+                    if narrowing is not None and mask != np.uint64(0):
+                        mask &= allowed[groups[tile + j], item // ITEMS]
+                        mask = _without(mask, item, excluded, passed, tile + j)
                     while mask != np.uint64(0):
                         lane = np.int64(_lowest_bit(mask))
                         mask &= mask - np.uint64(1)
                         q, row, product = tile + j, item + lane, products[j * ITEMS + lane]
                         slack = bounds[q, 0] * norms[row] + bounds[q, 1] * errors[row]
+                        if added is not None:
+                            slack += abs(added[row] * inverses[q]) * F32(ROUNDING_OF_ADDED)
                         # The threshold may have risen since.
                         if product + slack < bounds[q, 2]:
                             continue
                         if sizes[q] == room:
-                            _make_room(queries, exact, vectors, found, q)
+                            _make_room(queries, exact, vectors, found, q, added)
                         at = sizes[q]
                         kept[q, at], upper[q, at] = row, product + slack
                         sizes[q] = at + 1
                         if product - slack > lower[q, 0]:
                             _replace_least(lower, q, product - slack)
                             bounds[q, 2] = max(bounds[q, 2], lower[q, 0])
+
+
+@njit(cache=True, nogil=True)
+def _without(
+    mask: np.uint64, item: int, excluded: NDArray[np.int64], passed: NDArray[np.int64], q: int
+) -> np.uint64:
+    """Take rows that query q is not to find out of the mask of the tile that begins with `item`.
+
+    Tiles come in order, and so do the rows, the first `passed[q]` of which are of earlier tiles.
+    """
+    at = passed[q]
+    while at < excluded.shape[1] and excluded[q, at] < item + ITEMS:
+        if excluded[q, at] >= item:
+            mask &= ~(np.uint64(1) << np.uint64(excluded[q, at] - item))
+        at += 1
+    passed[q] = at
+    return mask
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -230,7 +277,7 @@ def _replace_least(heaps: NDArray[np.float32], q: int, value: float) -> None:
 @njit(cache=True, nogil=True, error_model="numpy")
 def _make_room(
     queries: Queries, exact: NDArray[np.float32], vectors: NDArray[np.float32],
-    found: Survivors, q: int,
+    found: Survivors, q: int, added: NDArray[np.float32] | None,
 ) -> None:  # fmt: skip
     """Give up what fell below a query's threshold since; the worse by exact scores if need be.
 
@@ -246,7 +293,7 @@ def _make_room(
     if kept <= room - room // 4:
         return
     best, scores = np.empty(k, np.int64), np.empty(k, F32)
-    count = _best(exact[q], vectors, rows[:kept], best, scores)
+    count = _best(exact[q], vectors, rows[:kept], best, scores, added)
     # In row order again, which decides among equals.
     order = np.argsort(best[:count])
     for i in range(count):
@@ -261,7 +308,7 @@ def _make_room(
 @njit(cache=True, nogil=True, error_model="numpy")
 def _best(
     query: NDArray[np.float32], vectors: NDArray[np.float32], rows: NDArray[np.int64],
-    best: NDArray[np.int64], scores: NDArray[np.float32],
+    best: NDArray[np.int64], scores: NDArray[np.float32], added: NDArray[np.float32] | None,
 ) -> int:  # fmt: skip
     """Write the best of ascending rows and their scores, best first; return how many there are."""
     k, count, last = len(best), 0, len(rows) - 1
@@ -270,6 +317,8 @@ def _best(
         row = rows[i]
         prefetch(vectors_at + 4 * dim * rows[min(i + _AHEAD, last)], 4 * dim)
         score = inner_product(query_at, vectors_at + 4 * dim * row, dim)
+        if added is not None:
+            score += added[row]
         # Among equal scores the lower row is there already, and stays. No comparison holds for NaN.
         if not (score > -np.inf) or (count == k and score <= scores[k - 1]):
             continue
@@ -286,6 +335,7 @@ def _best(
 def settle(
     queries: Queries, exact: NDArray[np.float32], vectors: NDArray[np.float32],
     found: Survivors, rows: NDArray[np.int64], scores: NDArray[np.float32],
+    added: NDArray[np.float32] | None,
 ) -> None:  # fmt: skip
     """Write the best of each query among its survivors, (n, k), best first; the rest is left."""
     for q in range(len(exact)):
@@ -295,4 +345,4 @@ def settle(
             if upper[i] >= threshold:
                 candidates[kept] = candidates[i]
                 kept += 1
-        _best(exact[q], vectors, candidates[:kept], rows[q], scores[q])
+        _best(exact[q], vectors, candidates[:kept], rows[q], scores[q], added)

@@ -28,6 +28,10 @@ _BLOCKS = 4
 ITEMS = _BLOCKS * LANES
 """Items of a tile. Its 24 sums, with what is loaded, fill the 32 registers of AVX-512."""
 
+ROUNDING_OF_ADDED = 2.0**-20
+"""Bounds what float32 does to an amount that is added to a score, relative to it: 2^−24 in each of
+a few operations, and some more to be safe."""
+
 _CACHE_LINE = 64
 
 _instructions: Callable[[Callable[..., Any]], Callable[..., Any]] = intrinsic
@@ -212,31 +216,78 @@ def score_tile(
     """
 
     def code(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        queries, bounds, items, offsets, of_items, stride, width, products, masks = args
-        sums = _sums(builder, queries, items, offsets, width)
-        twice = builder.add(stride, stride)
-        for block in range(_BLOCKS):
-            at = builder.add(of_items, _int(4 * LANES * block))
-            scale = _load(builder, at, 0, _FLOATS)
-            norm = _load(builder, at, stride, _FLOATS)
-            error = _load(builder, at, twice, _FLOATS)
-            for query in range(QUERIES):
-                e, m, t = (
-                    _splat(builder, _load(builder, bounds, 12 * query + 4 * c, _F32))
-                    for c in range(3)
-                )
-                product = builder.fmul(builder.sitofp(sums[query][block], _FLOATS), scale)
-                _store(builder, product, products, 4 * (ITEMS * query + LANES * block))
-                slack = builder.fadd(builder.fmul(e, norm), builder.fmul(m, error))
-                above = builder.fcmp_ordered(">=", builder.fadd(product, slack), t)
-                bits = builder.bitcast(above, _I16)
-                _store(builder, bits, masks, 8 * query + 2 * block)
+        _write_tile(builder, args, None)
         return _context.get_dummy_value()
 
     signature = types.void(
         queries, bounds, items, offsets, of_items, stride, width, products, masks
     )
     return signature, code
+
+
+@_instructions
+def score_raised_tile(
+    context: Any, queries: Any, bounds: Any, items: Any, offsets: Any, of_items: Any, stride: Any,
+    width: Any, products: Any, masks: Any, added: Any, inverses: Any,
+) -> Any:  # fmt: skip
+    """Do what `score_tile` does, with an amount of each item's own added to its score.
+
+    With an amount b, and c = 1 / a of the query, the product p·s is p·s + c·b, and the slack is
+    larger by `ROUNDING_OF_ADDED` |c·b|.
+
+    Args:
+        context: of typing.
+        queries: as for `score_tile`, like all but the last two.
+        bounds: as said.
+        items: as said.
+        offsets: as said.
+        of_items: as said.
+        stride: as said.
+        width: as said.
+        products: as said.
+        masks: as said.
+        added: b, (ITEMS,), float32.
+        inverses: c, (QUERIES,), float32.
+    """
+
+    def code(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        _write_tile(builder, args[:-2], args[-2:])
+        return _context.get_dummy_value()
+
+    signature = types.void(
+        queries, bounds, items, offsets, of_items, stride, width, products, masks, added, inverses
+    )
+    return signature, code
+
+
+def _write_tile(builder: Any, args: Sequence[Any], raised: Sequence[Any] | None) -> None:
+    """Write what `score_tile` does, or `score_raised_tile` where there are amounts to be added."""
+    queries, bounds, items, offsets, of_items, stride, width, products, masks = args
+    sums = _sums(builder, queries, items, offsets, width)
+    twice = builder.add(stride, stride)
+    for block in range(_BLOCKS):
+        at = builder.add(of_items, _int(4 * LANES * block))
+        scale = _load(builder, at, 0, _FLOATS)
+        norm = _load(builder, at, stride, _FLOATS)
+        error = _load(builder, at, twice, _FLOATS)
+        for query in range(QUERIES):
+            e, m, t = (
+                _splat(builder, _load(builder, bounds, 12 * query + 4 * c, _F32)) for c in range(3)
+            )
+            product = builder.fmul(builder.sitofp(sums[query][block], _FLOATS), scale)
+            slack = builder.fadd(builder.fmul(e, norm), builder.fmul(m, error))
+            if raised is not None:
+                more = _load(builder, raised[0], 4 * LANES * block, _FLOATS)
+                inverse = _splat(builder, _load(builder, raised[1], 4 * query, _F32))
+                more = builder.fmul(more, inverse)
+                product = builder.fadd(product, more)
+                size = _call(builder, f"llvm.fabs.v{LANES}f32", _FLOATS, [more])
+                rounding = _splat(builder, ir.Constant(_F32, ROUNDING_OF_ADDED))
+                slack = builder.fadd(slack, builder.fmul(size, rounding))
+            _store(builder, product, products, 4 * (ITEMS * query + LANES * block))
+            above = builder.fcmp_ordered(">=", builder.fadd(product, slack), t)
+            bits = builder.bitcast(above, _I16)
+            _store(builder, bits, masks, 8 * query + 2 * block)
 
 
 _AT_ONCE = 4

@@ -45,5 +45,8 @@ def pick(events: EventColumns, positions: NDArray[np.int64]) -> EventColumns:
     for field in fields(events):
         column = getattr(events, field.name)
         is_array = isinstance(column, np.ndarray)
-        columns[field.name] = column[positions] if is_array else [column[i] for i in chosen]
+        if is_array:
+            columns[field.name] = column[positions]
+        elif column:  # one that was not asked for is empty
+            columns[field.name] = [column[i] for i in chosen]
     return EventColumns(**columns)

@@ -33,6 +33,8 @@ class EventColumns:
     offsets: list[int] = field(default_factory=list)
     record_times: list[int] = field(default_factory=list)
     """Timestamp of the record, milliseconds since the epoch; `NO_TIMESTAMP` if it has none."""
+    surfaces: list[str | None] = field(default_factory=list)
+    """Where it happened; empty if that was not asked for."""
 
     def __len__(self) -> int:
         return len(self.event_ids)
@@ -51,6 +53,7 @@ class EventColumns:
             partitions=[partition for partition, _ in places],
             offsets=[offset for _, offset in places],
             record_times=[record_time(message) for message in messages],
+            surfaces=[event.surface for event in events],
         )
 
 

@@ -22,6 +22,7 @@ from worker.stages.fold_kernel import (
     Folded,
     fold_events,
     recent_rows_of,
+    recent_types_of,
     room_for,
 )
 from worker.state.arena import UserArena
@@ -58,6 +59,9 @@ class FoldedBatch:
     recent_rows: NDArray[np.int64]
     """Catalogue rows of the user's recent items, newest first, this one included, (n, r); filled up
     with `NO_ITEM`."""
+    recent_types: NDArray[np.uint8]
+    """What the user did with each of these items, rows of `EVENT_TYPE_INDEX`, (n, r); void where
+    there is none, and without rows if they were not asked for."""
     anew: NDArray[np.bool_]
     """Whether the user was forgotten right before the event, idle for too long till then, (n,)."""
     unpublished: Unpublished
@@ -87,13 +91,23 @@ class Unpublished:
     """(u,)."""
     recent_rows: NDArray[np.int64]
     """(u, r); see `FoldedBatch`."""
+    recent_types: NDArray[np.uint8]
+    """(u, r), or without rows; see `FoldedBatch`."""
 
 
-def fold(events: EventColumns, users: Users, items: ItemRows) -> FoldedBatch:
+def fold(
+    events: EventColumns, users: Users, items: ItemRows, *, types: bool = False
+) -> FoldedBatch:
     """Apply events to their users' columns, in order; copies and those applied before are left out.
 
     The arrays of the users are not touched: that is the stage `adapt`. Users who are not resident
     are brought in.
+
+    Args:
+        events: decoded.
+        users: those there are.
+        items: where they stand.
+        types: whether `recent_types` is wanted.
 
     Raises:
         StateStoreError: stored users cannot be read, or others not be stored.
@@ -103,8 +117,8 @@ def fold(events: EventColumns, users: Users, items: ItemRows) -> FoldedBatch:
     arena = users.arena
     texts = _search_texts(events)
     arrived = _arrived(events, slots, texts, items)
-    unpublished = _unpublished(arena, slots)
-    out = room_for(len(events), arena.recent_events)
+    unpublished = _unpublished(arena, slots, types=types)
+    out = room_for(len(events), arena.recent_events, types=types)
     ttl_ms = FOR_EVER if users.ttl_ms is None else users.ttl_ms
     n = fold_events(arena.columns, arrived, ttl_ms, arena.scratch, out)
     _keep_texts(arena, events, arrived, out)
@@ -147,13 +161,16 @@ def _search_texts(events: EventColumns) -> dict[int, str]:
     return texts
 
 
-def _unpublished(arena: UserArena, slots: NDArray[np.int64]) -> Unpublished:
+def _unpublished(arena: UserArena, slots: NDArray[np.int64], *, types: bool) -> Unpublished:
     here = np.unique(slots)
     known = arena.columns.events_seen[here] > 0
     wanted = here[known & ~arena.published_known[here]]
     rows = np.full((len(wanted), arena.recent_events), NO_ITEM, np.int64)
     recent_rows_of(arena.columns, wanted, rows)
-    return Unpublished(wanted, rows)
+    done = np.zeros((len(wanted) if types else 0, arena.recent_events), np.uint8)
+    if types:
+        recent_types_of(arena.columns, wanted, done)
+    return Unpublished(wanted, rows, done)
 
 
 def _keep_texts(arena: UserArena, events: EventColumns, arrived: Arrived, out: Folded) -> None:
@@ -189,6 +206,7 @@ def _batch(
         previous=out.previous[:n],
         events_seen=out.events_seen[:n],
         recent_rows=out.recent_rows[:n],
+        recent_types=out.recent_types[:n],
         anew=out.anew[:n],
         unpublished=unpublished,
         outcomes=+Counter(dict(zip(_OUTCOMES, counts.tolist(), strict=True))),

@@ -56,10 +56,18 @@ class Folded(NamedTuple):
     anew: NDArray[np.bool_]
     recent_rows: NDArray[np.int64]
     """(n, r), filled with `NO_ITEM`."""
+    recent_types: NDArray[np.uint8]
+    """(n, r), or without rows if they are not wanted."""
 
 
-def room_for(n: int, recent_events: int) -> Folded:
-    """Return where the outcome of n events goes."""
+def room_for(n: int, recent_events: int, *, types: bool = False) -> Folded:
+    """Return where the outcome of n events goes.
+
+    Args:
+        n: how many.
+        recent_events: kept of a user.
+        types: whether those of recent events are wanted.
+    """
     return Folded(
         outcomes=np.empty(n, np.uint8),
         source=np.empty(n, np.int64),
@@ -69,6 +77,7 @@ def room_for(n: int, recent_events: int) -> Folded:
         events_seen=np.empty(n, np.int64),
         anew=np.zeros(n, np.bool_),
         recent_rows=np.full((n, recent_events), NO_ITEM, np.int64),
+        recent_types=np.zeros((n if types else 0, recent_events), np.uint8),
     )
 
 
@@ -179,6 +188,8 @@ def fold_events(
         latest[slot] = n
         out.events_seen[n] = columns.events_seen[slot]
         recent_rows(columns, slot, out.recent_rows[n])
+        if len(out.recent_types):
+            recent_types(columns, slot, out.recent_types[n])
         n += 1
     for i in range(len(events.slots)):
         latest[events.slots[i]] = NONE_BEFORE
@@ -195,6 +206,24 @@ def recent_rows(columns: UserColumns, slot: int, out: NDArray[np.int64]) -> None
         if row != _NO_ITEM:
             out[known] = row
             known += 1
+
+
+@njit(cache=True)
+def recent_types(columns: UserColumns, slot: int, out: NDArray[np.uint8]) -> None:
+    """Write the types of the events that `recent_rows` goes by, in the same places."""
+    known = 0
+    rows, types = columns.rows, columns.types
+    for place in range(columns.kept[slot] - 1, -1, -1):
+        if rows[slot, place] != _NO_ITEM:
+            out[known] = types[slot, place]
+            known += 1
+
+
+@njit(cache=True)
+def recent_types_of(columns: UserColumns, slots: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
+    """Write `recent_types` of many users, (n, r)."""
+    for i in range(len(slots)):
+        recent_types(columns, slots[i], out[i])
 
 
 @njit(cache=True)

@@ -17,6 +17,7 @@ from worker.item_memory.config import WINDOW
 from worker.item_memory.memory import ItemMemory, Occurrences
 from worker.item_memory.transitions import OwnTransitions
 from worker.model.interface import AdaptationModel
+from worker.policy.batch import BatchPolicy
 from worker.rows import NO_ITEM
 from worker.stages.rank_by_index import rank_by_index
 from worker.stages.rank_by_matrix import rank_by_matrix
@@ -71,6 +72,7 @@ def rank(
     k: int,
     *,
     memory: MemoryStep | None = None,
+    policy: BatchPolicy | None = None,
 ) -> Ranked:
     """Rank the available items for users' queries.
 
@@ -81,12 +83,13 @@ def rank(
         model: shifts the scores of recent items.
         k: length of the lists.
         memory: to be mixed in; None ranks by the queries and the shift of recent items alone.
+        policy: what the lists are made of beyond the scores; None goes by them alone.
     """
     if not len(queries):
         empty = np.empty((0, k), np.int64)
         return Ranked(empty, empty.astype(np.float32), empty)
     mixing = None if memory is None else Mixing(memory.memory, memory.events(recent_rows))
-    task = RankingTask(queries, recent_rows, catalogue, model, mixing, k)
+    task = RankingTask(queries, recent_rows, catalogue, model, mixing, k, policy)
     with torch.inference_mode():
         on_cpu = catalogue.index is not None
         return Ranked(*(rank_by_index(task) if on_cpu else rank_by_matrix(task)))

@@ -6,6 +6,8 @@ items. All others go by their inner products, and of those it is enough to know 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -14,12 +16,15 @@ from worker.model.interface import AdaptationModel
 from worker.model.mixer_kernel import Found, Inputs, MixerArrays, found_arrays, mixed_scores
 from worker.ranking_index.index import ItemIndex, Nearest
 from worker.ranking_index.lists import merge, most_similar, own_products
+from worker.ranking_index.narrowing import narrow_own
 from worker.ranking_index.shares import in_shares
 from worker.rows import NO_ITEM
 from worker.stages.ranking_task import Lists, Mixing, RankingTask
 
 _AT_ONCE = 256
 """Users whose candidates are in memory at once."""
+
+_NOTHING: NDArray[np.float32] = np.empty(0, np.float32)
 
 
 def rank_by_index(task: RankingTask) -> Lists:
@@ -35,16 +40,18 @@ def rank_by_index(task: RankingTask) -> Lists:
 
 
 class _Ranking:
-    """The ranking of one batch; `rows` and `scores` are the result, (n, k)."""
+    """The ranking of one batch; `rows` and `scores` are the result, (n, pool)."""
 
     def __init__(self, task: RankingTask, index: ItemIndex) -> None:
-        shape = (len(task.queries), task.k)
+        shape = (len(task.queries), task.pool)
         self._index = index
         self._queries: NDArray[np.float32] = np.ascontiguousarray(task.queries.numpy())
         self._vectors: NDArray[np.float32] = task.catalogue.vectors.numpy()
         self._findable = index.findable
         self._recent = task.recent_rows
         self._threads = torch.get_num_threads()
+        self._narrowing = None if task.policy is None else task.policy.narrowing
+        self._added = None if task.policy is None else task.policy.added
         self.rows: NDArray[np.int64] = np.full(shape, NO_ITEM, np.int64)
         self.scores: NDArray[np.float32] = np.full(shape, -np.inf, np.float32)
 
@@ -58,15 +65,20 @@ class _Ranking:
         if width:
             # The model shifts columns: here they are the places of the recent items, not all items.
             model.shift_repeats(torch.from_numpy(values), torch.from_numpy(first))
-        near = self._search(slice(None), self.rows.shape[1] + width)
+        near = self._search_narrowed(slice(None), self.rows.shape[1] + width)
         pointers = width * np.arange(n + 1)
-        self._merge(near, 0, pointers, own.astype(np.int32).ravel(), values.ravel())
+        ours = _Own(pointers, own.astype(np.int32).ravel(), values.ravel())
+        self._merge(near, slice(0, n), ours, narrowed=True)
 
     def mixed(self, model: AdaptationModel, mixing: Mixing) -> None:
         """Rank with an item memory mixed in, taking it through the events."""
         n, dense = len(self._queries), mixing.memory.config.dense
-        # All of the first are candidates. Those after them are for lists with items that are none.
+        # All of the first are candidates, whatever a policy says: an item's score is what it is
+        # without one. Those after them are for lists with items that are none.
         near = self._search(slice(None), dense + self.rows.shape[1])
+        listed = near
+        if self._added is not None:
+            listed = self._search_narrowed(slice(None), dense + self.rows.shape[1])
         named = near.rows[:, :dense].astype(np.int32)
         for start in range(0, n, _AT_ONCE):
             part = slice(start, min(n, start + _AT_ONCE))
@@ -81,8 +93,9 @@ class _Ranking:
                 events.recent[:, 0].astype(np.int64),
             )
             values = self._mix(model.mixer_arrays, inputs, found_arrays(found))
-            of_part = Nearest(near.rows[part], near.scores[part])
-            self._merge(of_part, start, found.pointers, found.rows, values)
+            of_part = Nearest(listed.rows[part], listed.scores[part])
+            ours = _Own(found.pointers, found.rows, values)
+            self._merge(of_part, part, ours, narrowed=self._added is not None)
 
     def _mix(self, weights: MixerArrays, inputs: Inputs, found: Found) -> NDArray[np.float32]:
         scores = np.empty(len(found.rows), np.float32)
@@ -107,27 +120,63 @@ class _Ranking:
     def _search(self, part: slice | NDArray[np.int64], k: int) -> Nearest:
         return self._index.search(self._queries[part], self._vectors, k, threads=self._threads)
 
-    def _merge(
-        self,
-        near: Nearest,
-        start: int,
-        pointers: NDArray[np.int64],
-        rows: NDArray[np.int32],
-        values: NDArray[np.float32],
-    ) -> None:
-        """Make the lists of queries from `start` on, deeper where what was found is not enough."""
+    def _search_narrowed(self, part: slice | NDArray[np.int64], k: int) -> Nearest:
+        """Search for what the policy lets through, by the scores that it makes."""
+        narrowing = self._narrowing
+        return self._index.search(
+            self._queries[part],
+            self._vectors,
+            k,
+            threads=self._threads,
+            narrowing=None if narrowing is None else narrowing.part(part),
+            added=self._added,
+        )
+
+    def _merge(self, near: Nearest, part: slice, own: _Own, *, narrowed: bool) -> None:
+        """Make the lists of some of the queries, deeper where what was found is not enough.
+
+        Args:
+            near: what was found for these.
+            part: which queries.
+            own: items of these with scores of their own; the policy is applied to them here.
+            narrowed: whether `near` is what the policy lets through, by its scores.
+        """
         n, k = len(near.rows), self.rows.shape[1]
-        part = slice(start, start + n)
         best, scores = self.rows[part], self.scores[part]
         deeper, items = np.zeros(n, np.bool_), len(self._findable)
-        own = pointers, rows, values, items
-        merge(np.arange(n), near.rows, near.scores, *own, best, scores, deeper)
+        narrowing = None
+        if self._narrowing is not None:
+            narrowing = self._narrowing.part(part)
+            added = _NOTHING if self._added is None else self._added
+            narrow_own(narrowing, added, own.pointers, own.rows, own.values)
+        still = None if narrowed else narrowing
+        ours = own.pointers, own.rows, own.values, items
+        merge(np.arange(n), near.rows, near.scores, *ours, best, scores, deeper, still)
         again = np.flatnonzero(deeper)
         if again.size:
             best[again], scores[again] = NO_ITEM, -np.inf
-            most = int(np.diff(pointers)[again].max())
-            near = self._search(start + again, k + most)
-            merge(again, near.rows, near.scores, *own, best, scores, deeper)
+            most = int(own.counts(listed=narrowing is not None)[again].max())
+            near = self._search_narrowed(part.start + again, k + most)
+            merge(again, near.rows, near.scores, *ours, best, scores, deeper, None)
+
+
+@dataclass(frozen=True)
+class _Own:
+    """Items with scores of their own."""
+
+    pointers: NDArray[np.int64]
+    """Those of query i are `pointers[i]:pointers[i + 1]`, (n + 1,)."""
+    rows: NDArray[np.int32]
+    values: NDArray[np.float32]
+    """−∞ for what is not listed."""
+
+    def counts(self, *, listed: bool) -> NDArray[np.int64]:
+        """Return how many each query has, (n,); only those that may be listed, if so wanted."""
+        if not listed:
+            return np.diff(self.pointers)
+        before = np.concatenate([[0], np.cumsum(self.values > -np.inf)])
+        counts: NDArray[np.int64] = np.diff(before[self.pointers])
+        return counts
 
 
 def _first_places(recent: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -35,7 +35,9 @@ def rank_by_matrix(task: RankingTask) -> Lists:
         else:
             events, memory = task.mixing.events.part(part), task.mixing.memory
             scores = _mixed(queries[part], events, catalogue, task.model, memory)
-        best, rows = top_items(scores, catalogue.unavailable, task.k)
+        if task.policy is not None:
+            scores = task.policy.apply_to(scores, part)
+        best, rows = top_items(scores, catalogue.unavailable, task.pool)
         reasons = _most_similar(rows, recent, catalogue.vectors)
         parts.append((rows.cpu().numpy(), best.cpu().numpy(), reasons.cpu().numpy()))
     rows_, scores_, reasons_ = (np.concatenate(columns) for columns in zip(*parts, strict=True))

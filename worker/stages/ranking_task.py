@@ -11,6 +11,7 @@ from torch import Tensor
 from worker.catalogue import Catalogue
 from worker.item_memory.memory import ItemMemory, Occurrences
 from worker.model.interface import AdaptationModel
+from worker.policy.batch import BatchPolicy
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,13 @@ class RankingTask:
     """None ranks by the queries and the shift of recent items alone."""
     k: int
     """Length of the lists."""
+    policy: BatchPolicy | None = None
+    """None ranks by the scores alone."""
+
+    @property
+    def pool(self) -> int:
+        """Length of the lists to be found: k, or more where the policy is to choose among them."""
+        return self.k if self.policy is None else self.policy.pool
 
 
 Lists = tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]
