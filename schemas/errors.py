@@ -45,6 +45,26 @@ class BrokerError(InnerloopError):
     """A Kafka broker cannot be started or reached, or refuses what is asked of it."""
 
 
+class QueueFullError(BrokerError):
+    """As many messages wait for the brokers as may: slow down, or try again later."""
+
+
+class DeliveryError(BrokerError):
+    """A message was handed over, and given up before a broker acknowledged it."""
+
+
+class EventError(InnerloopError):
+    """An event is not what a clickstream event has to be.
+
+    Attributes:
+        field: the field at fault; "" if it is no single one.
+    """
+
+    def __init__(self, message: str, field: str = "") -> None:
+        super().__init__(message)
+        self.field = field
+
+
 class StateStoreError(InnerloopError):
     """The folder with users' states cannot be used, read or written."""
 

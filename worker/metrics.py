@@ -9,13 +9,14 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from schemas.clickstream import EventType
 from schemas.dead_letter import DeadLetterReason
+from schemas.metric_spec import MetricSpec
+from schemas.metric_spec import values as _values
 from worker.batch_histogram import BatchHistogram
 from worker.events_seen import EVENTS_SEEN_LABELS
 
@@ -169,23 +170,6 @@ OPEN_LABELS = {
     "variant": "setting worker.variant, or the label of a model that is tried",
 }
 """Labels whose values are not an enumeration here, and what bounds them."""
-
-
-@dataclass(frozen=True)
-class MetricSpec:
-    """One metric."""
-
-    name: str
-    """As scraped, `_total` included; a histogram adds `_bucket`, `_sum` and `_count`."""
-    kind: type[Counter] | type[Gauge] | type[Histogram]
-    help: str
-    labels: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """Label → its values; empty where `OPEN_LABELS` says what bounds them."""
-    buckets: tuple[float, ...] = ()
-
-
-def _values(names: type[enum.StrEnum]) -> tuple[str, ...]:
-    return tuple(name.value for name in names)
 
 
 _SEEN: dict[str, tuple[str, ...]] = {"events_seen": EVENTS_SEEN_LABELS}

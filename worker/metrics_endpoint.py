@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from prometheus_client import start_http_server
 
 from schemas.errors import SettingsError
+from schemas.metric_spec import described
 from schemas.settings import MetricsSettings
 from worker.health import Health, with_health
 from worker.metrics import OPEN_LABELS, SPECS, WorkerMetrics
@@ -53,7 +54,7 @@ def serve_metrics(
 
 
 def metrics_reference() -> str:
-    """Return the metrics as Markdown: the content of docs/metrics.md."""
+    """Return the worker's metrics as Markdown: how docs/metrics.md begins."""
     lines = [
         "# Metrics",
         "",
@@ -62,13 +63,5 @@ def metrics_reference() -> str:
         "and `/ready` answer 200 or 503 and say why. Written from "
         "`worker/metrics.py`, which defines them; a test compares the two.",
     ]
-    for spec in SPECS.values():
-        lines += ["", f"## `{spec.name}`", "", f"{spec.kind.__name__}. {spec.help}"]
-        if spec.labels:
-            lines.append("")
-        for label, values in spec.labels.items():
-            shown = ", ".join(f"`{value}`" for value in values) or OPEN_LABELS[label]
-            lines.append(f"- label `{label}`: {shown}")
-        if spec.buckets:
-            lines += ["", "Buckets: " + ", ".join(f"{bound:g}" for bound in spec.buckets) + "."]
+    lines += described(SPECS.values(), OPEN_LABELS)
     return "\n".join(lines) + "\n"
