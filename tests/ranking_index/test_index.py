@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numba import njit
 
-from worker.ranking_index import simd
+from worker.ranking_index import llvm, tiles
 from worker.ranking_index.index import ItemIndex, Nearest
 
 ALL = slice(None)
@@ -158,15 +158,15 @@ def test_an_index_without_items_finds_nothing():
 
 @pytest.mark.parametrize("kind", ["AVX-512 VNNI", "AVX-VNNI", "AVX2", "generic"])
 def test_every_instruction_set_gives_the_same_products(kind, monkeypatch):
-    has = simd._CPU
+    has = llvm.CPU
     if kind != "generic" and not has.get(
         {"AVX2": "avx2", "AVX-VNNI": "avxvnni"}.get(kind, "avx512vnni")
     ):
         pytest.skip(f"this CPU has no {kind}")
-    monkeypatch.setattr(simd, "_WIDE_VNNI", kind == "AVX-512 VNNI")
-    monkeypatch.setattr(simd, "_VNNI", "VNNI" in kind)
-    monkeypatch.setattr(simd, "_AVX2", kind == "AVX2")
-    tile = simd.score_tile
+    monkeypatch.setattr(tiles, "_WIDE_VNNI", kind == "AVX-512 VNNI")
+    monkeypatch.setattr(tiles, "_VNNI", "VNNI" in kind)
+    monkeypatch.setattr(tiles, "_AVX2", kind == "AVX2")
+    tile = tiles.score_tile
 
     @njit
     def score(queries, bounds, items, offsets, numbers, products, masks):  # noqa: PLR0917
@@ -176,17 +176,19 @@ def test_every_instruction_set_gives_the_same_products(kind, monkeypatch):
 
     draw, width = np.random.default_rng(4), 40
     levels = 127 if kind == "AVX2" else 255
-    queries = draw.integers(0, levels, (simd.QUERIES, width), np.uint8, endpoint=True)
+    queries = draw.integers(0, levels, (tiles.QUERIES, width), np.uint8, endpoint=True)
     queries[0] = levels
-    items = draw.integers(-127, 127, (simd.ITEMS // simd.LANES, width // 4, simd.LANES, 4), np.int8)
+    items = draw.integers(
+        -127, 127, (tiles.ITEMS // llvm.LANES, width // 4, llvm.LANES, 4), np.int8
+    )
     items[0] = 127
-    offsets = draw.integers(-1000, 1000, simd.ITEMS, np.int32)
-    numbers = draw.random((3, simd.ITEMS), np.float32)
-    bounds = draw.random((simd.QUERIES, 3), np.float32) * 1e4
-    products = np.zeros((simd.QUERIES, simd.ITEMS), np.float32)
-    masks = np.zeros(simd.QUERIES, np.uint64)
+    offsets = draw.integers(-1000, 1000, tiles.ITEMS, np.int32)
+    numbers = draw.random((3, tiles.ITEMS), np.float32)
+    bounds = draw.random((tiles.QUERIES, 3), np.float32) * 1e4
+    products = np.zeros((tiles.QUERIES, tiles.ITEMS), np.float32)
+    masks = np.zeros(tiles.QUERIES, np.uint64)
     score(queries, bounds, items, offsets, numbers, products, masks)
-    flat = items.transpose(0, 2, 1, 3).reshape(simd.ITEMS, width).astype(np.int64)
+    flat = items.transpose(0, 2, 1, 3).reshape(tiles.ITEMS, width).astype(np.int64)
     expected = (queries.astype(np.int64) @ flat.T + offsets) * numbers[0].astype(np.float64)
     np.testing.assert_allclose(products, expected, rtol=1e-6)
     slack = bounds[:, :1] * numbers[1] + bounds[:, 1:2] * numbers[2]
@@ -194,3 +196,40 @@ def test_every_instruction_set_gives_the_same_products(kind, monkeypatch):
     bits = (masks[:, None] >> np.arange(64, dtype=np.uint64)) & np.uint64(1)
     near = np.abs(products + slack - bounds[:, 2:]) < 1e-2
     assert ((bits == 1) == above)[~near].all() and (~near).mean() > 0.9
+    best = tiles.best_of_tile
+
+    @njit
+    def look(queries, items, offsets, numbers, largest):
+        best(queries.ctypes.data, items.ctypes.data, offsets.ctypes.data, numbers.ctypes.data,
+             numbers.strides[0], queries.shape[1], largest.ctypes.data)  # fmt: skip
+
+    left_out = draw.random(tiles.ITEMS) < 0.3
+    numbers[1, left_out] = -np.inf
+    largest = np.full(tiles.QUERIES, -np.inf, np.float32)
+    largest[1] = 1e9
+    look(queries, items, offsets, numbers, largest)
+    wanted = products[:, ~left_out].max(axis=1)
+    wanted[1] = 1e9
+    assert (largest == wanted).all()
+
+
+@pytest.mark.parametrize("k", [1, 20, 300])
+def test_large_catalogues_are_looked_at_in_larger_groups(k):
+    draw, items = np.random.default_rng(5), 150_000
+    vectors = draw.standard_normal((items, 8)).astype(np.float32)
+    vectors[draw.integers(0, items, 3000)] = vectors[7]  # equal ones
+    queries = np.concatenate([draw.standard_normal((9, 8)), vectors[7:8]]).astype(np.float32)
+    index = ItemIndex(8)
+    index.set_vectors(np.arange(items), vectors)
+    available = draw.random(items) < 0.6
+    available[:20_000] = False  # groups without any
+    index.set_available(np.arange(items), available)
+    found = index.search(queries, vectors, k, threads=2)
+    scores = (queries.astype(np.float64) @ vectors.T).astype(np.float32)
+    scores[:, ~available] = -np.inf
+    expected = -np.sort(-scores, axis=1)[:, :k]
+    np.testing.assert_allclose(found.scores, expected, rtol=1e-5, atol=1e-5)
+    assert available[found.rows].all()
+    assert all(len(set(rows)) == k for rows in found.rows.tolist())
+    ties = found.scores[:, 1:] == found.scores[:, :-1]
+    assert (np.diff(found.rows, axis=1)[ties] > 0).all()

@@ -141,7 +141,7 @@ def log1p(x: float) -> np.float32:
     return F32(f + small + e * F32(0.693359375))
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def fade(value: float, since: int, now: int, rate: float) -> float:
     """Return a value last changed at `since`, as of `now`; a value of the future does not grow."""
     if rate == 0.0 or now <= since:
@@ -150,7 +150,7 @@ def fade(value: float, since: int, now: int, rate: float) -> float:
     return faded
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def add_faded(target: Faded, row: int, x: float, now: int, rate: float) -> None:
     """Add x, as of `now`, to a row's number."""
     before = target.times[row]
@@ -161,7 +161,7 @@ def add_faded(target: Faded, row: int, x: float, now: int, rate: float) -> None:
         target.values[row] += F32(fade(x, now, before, rate))
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def strengthen(side: Neighbours, row: int, item: int, x: float, now: int, rate: float) -> None:
     """Add x to the weight of a neighbour; a full row gives up its weakest one for a new one."""
     size = side.size[row]
@@ -188,7 +188,7 @@ def strengthen(side: Neighbours, row: int, item: int, x: float, now: int, rate: 
     side.times[row, slot] = now
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def learn_one(memory: Arrays, rates: Rates, item: int, before: NDArray[np.int32], now: int) -> None:
     """Learn that `item` was acted on after the items `before`, newest first; −1 ends them."""
     for distance in range(len(before)):
@@ -203,7 +203,7 @@ def learn_one(memory: Arrays, rates: Rates, item: int, before: NDArray[np.int32]
     add_faded(memory.trend, item, 1.0, now, rates.trend)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def learn_many(
     memory: Arrays,
     rates: Rates,
@@ -216,7 +216,7 @@ def learn_many(
         learn_one(memory, rates, items[i], before[i], times[i])
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def _place(
     rows: NDArray[np.int32], features: NDArray[np.float32], recency: NDArray[np.int32],
     link: NDArray[np.int32], slot: NDArray[np.int32], row: int, n: int,
@@ -235,7 +235,7 @@ def _place(
     return p, n
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def read(number: Faded, row: int, now: int, rate: float) -> float:
     """Return a row's number as of `now`."""
     value: float = fade(number.values[row], number.times[row], now, rate)
@@ -246,7 +246,7 @@ def read(number: Faded, row: int, now: int, rate: float) -> float:
 # to pass on a tuple of arrays, or a row of one, counts references, which took most of the time.
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def _followers(
     side: Neighbours, source: int, k: int, factor: float, total: float, rate: float, now: int,
     out: Out, slot: NDArray[np.int32], n: int,
@@ -275,7 +275,7 @@ def _followers(
     return n, factor * mass
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def _predecessors(
     side: Neighbours, source: int, k: int, factor: float, total: float, rate: float, now: int,
     out: Out, slot: NDArray[np.int32], n: int,
@@ -295,7 +295,7 @@ def _predecessors(
     return n
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def _named(named: NDArray[np.int32], column: int, out: Out, slot: NDArray[np.int32], n: int) -> int:
     """Add the rows of a list that −1 ends, and mark them in a column; return the end."""
     rows, features, recency, link = out.rows, out.features, out.recency, out.link
@@ -307,7 +307,7 @@ def _named(named: NDArray[np.int32], column: int, out: Out, slot: NDArray[np.int
     return n
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def collect_one(
     memory: Arrays, rates: Rates, recent: NDArray[np.int32], trending: NDArray[np.int32],
     dense: NDArray[np.int32], now: int, out: Out, slot: NDArray[np.int32], start: int, event: int,
@@ -343,7 +343,7 @@ def collect_one(
     return n
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def _finish(memory: Arrays, rates: Rates, out: Out, start: int, stop: int, now: int) -> None:
     """Bring candidates' numbers onto a log scale and add what is said of the items themselves."""
     features, column = out.features, np.empty(stop - start, np.float32)
@@ -361,7 +361,7 @@ def _finish(memory: Arrays, rates: Rates, out: Out, start: int, stop: int, now: 
     _read_logs(memory.followers_total, out, start, stop, now, rates.pair, column, 10)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def _read_logs(
     number: Faded, out: Out, start: int, stop: int, now: int, rate: float,
     column: NDArray[np.float32], feature: int,
@@ -381,7 +381,7 @@ def _read_logs(
         features[p, feature] = column[p - start]
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def learn_and_collect(
     memory: Arrays, rates: Rates, events: Events, trending: NDArray[np.int32],
     dense: NDArray[np.int32], clock: int, collect_first: bool, out: Out, slot: NDArray[np.int32],

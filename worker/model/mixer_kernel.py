@@ -16,7 +16,8 @@ from torch import Tensor
 
 from worker.item_memory.memory import Candidates
 from worker.model.mixer import Mixer
-from worker.ranking_index.simd import LANES, add_product, inner_product, prefetch
+from worker.ranking_index.llvm import LANES
+from worker.ranking_index.simd import add_product, inner_product, prefetch
 
 F32 = np.float32
 

@@ -7,18 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from worker.ranking_index.codes import NORM, Codes, bound_tiles, encode_items, encode_queries
+from worker.ranking_index.llvm import LANES
 from worker.ranking_index.narrowing import Narrowing, words_for
-from worker.ranking_index.scan import (
-    NORM,
-    Codes,
-    Survivors,
-    encode_items,
-    encode_queries,
-    scan,
-    settle,
-)
+from worker.ranking_index.scan import Survivors, scan, settle
 from worker.ranking_index.shares import in_shares
-from worker.ranking_index.simd import ITEMS, LANES, QUERIES
+from worker.ranking_index.sieve import first_look
+from worker.ranking_index.tiles import ITEMS, QUERIES
 from worker.rows import NO_ITEM
 
 _ROOM, _LEAST_ROOM = 4, 128
@@ -93,6 +88,7 @@ class ItemIndex:
         new.codes[: len(old.codes)] = old.codes
         new.offsets[:capacity] = old.offsets
         new.numbers[:, :capacity] = old.numbers
+        new.most[:, : old.most.shape[1]] = old.most
         more = len(new.offsets) - capacity
         self._norms = np.concatenate([self._norms, np.full(more, -np.inf, np.float32)])
         self._available = np.concatenate([self._available, np.zeros(more, np.bool_)])
@@ -136,7 +132,9 @@ class ItemIndex:
             coded = encode_queries(part, self._codes.codes.shape[1] * 4)
             found = _no_survivors(len(coded.scales), max(_LEAST_ROOM, _ROOM * k), k)
             narrow = None if narrowing is None else narrowing.part(slice(start, stop))
-            scan(self._codes, self._rows, coded, part, vectors, found, narrow, added)
+            plain = narrowing is None and added is None
+            sieve = first_look(self._codes, self._rows, coded, len(part), k) if plain else None
+            scan(self._codes, self._rows, coded, part, vectors, found, sieve, narrow, added)
             settle(coded, part, vectors, found, rows[start:stop], scores[start:stop], added)
 
         in_shares(search, n, threads, least=QUERIES)
@@ -145,6 +143,7 @@ class ItemIndex:
     def _show(self, rows: NDArray[np.int64]) -> None:
         shown = np.where(self._available[rows], self._norms[rows], np.float32(-np.inf))
         self._codes.numbers[NORM, rows] = shown
+        bound_tiles(self._codes, rows)
 
 
 def _empty(capacity: int, dim: int) -> Codes:
@@ -155,6 +154,7 @@ def _empty(capacity: int, dim: int) -> Codes:
         np.zeros((capacity // LANES, -(-dim // 4), LANES, 4), np.int8),
         np.zeros(capacity, np.int32),
         numbers,
+        np.zeros((2, capacity // ITEMS), np.float32),
     )
 
 
