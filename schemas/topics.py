@@ -32,6 +32,19 @@ class Topic(enum.StrEnum):
     OUTCOMES = "recommendation-outcomes"
 
 
+class InsightsTopic(enum.StrEnum):
+    """Topics internal to `innerloop insights`, which creates them; before the prefix, too.
+
+    They are compacted, and their records are nobody else's business. `USERS` and `COUNTS` have as
+    many partitions as `clickstream`, the others have one.
+    """
+
+    USERS = "insights-users"
+    COUNTS = "insights-counts"
+    PARTS = "insights-parts"
+    TOTALS = "insights-totals"
+
+
 class Partitioning(enum.Enum):
     """How many partitions a topic gets."""
 

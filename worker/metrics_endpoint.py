@@ -4,19 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
-from prometheus_client import start_http_server
+from prometheus_client import CollectorRegistry, start_http_server
 
 from schemas.errors import SettingsError
 from schemas.metric_spec import described
 from schemas.settings import MetricsSettings
 from worker.health import Health, with_health
-from worker.metrics import OPEN_LABELS, SPECS, WorkerMetrics
+from worker.metrics import OPEN_LABELS, SPECS
+
+
+class Served(Protocol):
+    """The metrics of a process, whatever its kind."""
+
+    @property
+    def registry(self) -> CollectorRegistry:
+        """What is scraped."""
+        ...
 
 
 @contextmanager
 def serve_metrics(
-    metrics: WorkerMetrics, settings: MetricsSettings, health: Health | None = None
+    metrics: Served, settings: MetricsSettings, health: Health | None = None
 ) -> Iterator[int | None]:
     """Serve the metrics at http://host:port/metrics while the block runs.
 

@@ -8,6 +8,7 @@ underscore stands for their dots: `INNERLOOP_KAFKA__PROPERTIES__SASL_PASSWORD`.
 
 from __future__ import annotations
 
+from schemas.settings.insights import InsightsSettings
 from schemas.settings.kafka import MANAGED_PROPERTIES, KafkaSettings, WireSettings
 from schemas.settings.learning import TrainingSettings, TuningSettings
 from schemas.settings.policy import PolicySettings, Restriction, ScoreRule
@@ -17,6 +18,7 @@ from schemas.settings.serving import MetricsSettings, PrivacySettings, WorkerSet
 
 __all__ = [
     "MANAGED_PROPERTIES",
+    "InsightsSettings",
     "KafkaSettings",
     "MetricsSettings",
     "PolicySettings",

@@ -17,6 +17,7 @@ from pydantic_settings import (
 
 from schemas.errors import SettingsError
 from schemas.settings.errors import explain
+from schemas.settings.insights import InsightsSettings
 from schemas.settings.kafka import KafkaSettings, WireSettings
 from schemas.settings.learning import TrainingSettings, TuningSettings
 from schemas.settings.policy import PolicySettings
@@ -45,6 +46,7 @@ class Settings(BaseSettings):
     policy: PolicySettings = PolicySettings()
     training: TrainingSettings = TrainingSettings()
     tuning: TuningSettings = TuningSettings()
+    insights: InsightsSettings = InsightsSettings()
     metrics: MetricsSettings = MetricsSettings()
     privacy: PrivacySettings = PrivacySettings()
 

@@ -1,0 +1,76 @@
+"""`innerloop insights` in a process of its own, which may be told to die at a point of a round.
+
+    python insights_process.py SETTINGS.json [--die POINT ROUND]
+
+With a point it kills itself there, hard, in the round of work of that number, counted over all
+partitions: after the outcomes are acknowledged ("outcomes"), when tables are written but nothing is
+acknowledged ("tables"), after that is acknowledged and before the records are ("durable"), or when
+offsets are committed ("commit").
+"""
+
+import argparse
+import logging
+import os
+import signal
+from pathlib import Path
+
+from schemas.settings import Settings
+from worker.insights.counting import Counting
+from worker.insights.faust_parts import _CarefulConsumer
+from worker.insights.service import run_insights
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_at(point: str, number: int) -> None:
+    rounds = 0
+    send, write, tell = Counting._send_outcomes, Counting._write, Counting._tell
+    commit = _CarefulConsumer._commit
+
+    async def counted_send(self, *args):
+        nonlocal rounds
+        await send(self, *args)
+        rounds += 1
+        if point == "outcomes" and rounds == number:
+            die()
+
+    def counted_write(self, *args):
+        write(self, *args)
+        if point == "tables" and rounds == number:
+            die()
+
+    def counted_tell(self, *args):
+        if point == "durable" and rounds == number:
+            die()
+        tell(self, *args)
+
+    async def counted_commit(self, offsets):
+        done = await commit(self, offsets)
+        if point == "commit" and rounds >= number:
+            die()
+        return done
+
+    Counting._send_outcomes, Counting._write = counted_send, counted_write
+    Counting._tell = counted_tell
+    _CarefulConsumer._commit = counted_commit
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("settings", type=Path)
+    parser.add_argument("--die", nargs=2, metavar=("POINT", "ROUND"))
+    given = parser.parse_args()
+    if given.die:
+        die_at(given.die[0], int(given.die[1]))
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    for chatty in ("faust", "mode", "aiokafka"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    run_insights(Settings.model_validate_json(given.settings.read_text()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""What Faust needs to be told, or to be kept from, so that nothing is lost or counted twice.
+
+Each class is here for one behaviour of faust-streaming 0.15, named in its docstring; what was
+measured of each is in docs/decisions/0018-insights-on-faust.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+import faust
+from aiokafka import AIOKafkaConsumer
+from faust.streams import _current_event
+from faust.transport.drivers import aiokafka as driver
+from faust.types import AgentT, CodecArg, EventT, FutureMessage, Message
+
+Event = EventT[bytes]
+"""A record whose key and value are bytes."""
+
+
+class _CommittedThread(driver.AIOKafkaConsumerThread):
+    """Reads committed records only.
+
+    Faust does so with `processing_guarantee="exactly_once"` alone, which also writes in
+    transactions of its own; the recommendations of transactions that were aborted must not be
+    read in any case.
+    """
+
+    def _create_worker_consumer(self, transport: driver.Transport) -> AIOKafkaConsumer:
+        ours = self.consumer.in_transaction
+        self.consumer.in_transaction = True
+        try:
+            return super()._create_worker_consumer(transport)
+        finally:
+            self.consumer.in_transaction = ours
+
+
+class _CarefulConsumer(driver.Consumer):
+    """Commits only what was worked on in this generation of the group.
+
+    While partitions are moved Faust skips the records that were fetched before, and acknowledges
+    them: committed later, they would never be worked on.
+    """
+
+    def _new_consumer_thread(self) -> _CommittedThread:
+        return _CommittedThread(self, loop=self.loop, beacon=self.beacon)
+
+    def ack(self, message: Message) -> bool:
+        """Mark a message as done, unless it is from before the latest rebalance."""
+        current = message.generation_id == self.app.consumer_generation_id
+        if not current or not self.app.flow_control.is_active():
+            return False
+        return bool(super().ack(message))
+
+
+class _Transport(driver.Transport):
+    Consumer = _CarefulConsumer
+
+
+class InsightsApp(faust.App):
+    """An app that ends where it cannot go on.
+
+    Faust restarts an agent that raised and goes on with the next record; here nothing may be
+    skipped, so the process ends with the error.
+    """
+
+    def _new_transport(self) -> driver.Transport:
+        return _Transport(self.conf.broker_consumer, self)
+
+    async def _on_agent_error(self, agent: AgentT[Any], exc: BaseException) -> None:
+        await self.crash(exc)
+
+
+class DurableTable(faust.Table[bytes, bytes]):
+    """A table of bytes that tells when what was written is in its changelog.
+
+    Faust writes the changelog in the background; where that fails it logs a warning and commits the
+    source's offsets all the same.
+    """
+
+    def __init__(
+        self,
+        app: faust.App,
+        *,
+        name: str,
+        topic: str,
+        partitions: int,
+        options: dict[str, int] | None,
+    ) -> None:
+        self._topic = topic
+        self._written: list[FutureMessage] = []
+        super().__init__(
+            app, name=name, partitions=partitions, options=options, key_type=bytes, value_type=bytes
+        )
+
+    def _changelog_topic_name(self) -> str:
+        return self._topic
+
+    def send_changelog(
+        self,
+        partition: int | None,
+        key: bytes,
+        value: bytes | None,
+        key_serializer: CodecArg = None,
+        value_serializer: CodecArg = None,
+    ) -> FutureMessage:
+        """Send a change to the changelog, and remember it."""
+        future = super().send_changelog(partition, key, value, key_serializer, value_serializer)
+        self._written.append(future)
+        return future
+
+    async def durable(self) -> None:
+        """Wait until the brokers have acknowledged every change so far.
+
+        Raises:
+            KafkaError: they have not, for one of them.
+        """
+        written, self._written = self._written, []
+        if written:
+            await asyncio.gather(*written)
+
+
+@contextmanager
+def in_partition(event: Event) -> Iterator[None]:
+    """Write to tables as if this event was being worked on: into its partition.
+
+    Faust finds a table's partition by the event that the running task is at, and has none in a
+    timer, or after `stream.take()`.
+    """
+    token = _current_event.set(weakref.ref(cast(Any, event)))
+    try:
+        yield
+    finally:
+        _current_event.reset(token)

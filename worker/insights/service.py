@@ -1,0 +1,36 @@
+"""`innerloop insights` as a process."""
+
+from __future__ import annotations
+
+import logging
+
+import faust
+
+from schemas.settings import Settings
+from worker.insights.app import build_app
+from worker.insights.metrics import InsightsMetrics
+from worker.insights.topics import insights_topics
+from worker.insights.watchdog import Watchdog
+from worker.metrics_endpoint import serve_metrics
+
+_LOG = logging.getLogger(__name__)
+
+
+def run_insights(settings: Settings) -> None:
+    """Run until SIGTERM or SIGINT, or until it cannot go on.
+
+    Raises:
+        BrokerError: the brokers cannot be reached, or the topics do not fit together.
+        SettingsError: a setting or a Kafka property is wrong.
+    """
+    topics = insights_topics(settings)
+    metrics = InsightsMetrics()
+    watchdog = Watchdog(settings, topics)
+    app = build_app(settings, topics, metrics, watchdog.progress)
+    endpoint = settings.metrics.model_copy(update={"port": settings.insights.metrics_port})
+    with serve_metrics(metrics, endpoint) as port, watchdog.watching(app):
+        if port is not None:
+            _LOG.info("metrics at http://%s:%d/metrics", endpoint.host, port)
+        worker = faust.Worker(app, override_logging=False, quiet=True, redirect_stdouts=False)
+        worker.spinner = None  # nothing on the terminal but the log
+        worker.execute_from_commandline()

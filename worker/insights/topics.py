@@ -1,0 +1,65 @@
+"""The topics that the app reads and writes, as they are on the brokers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from schemas.errors import BrokerError
+from schemas.settings import Settings
+from schemas.topics import InsightsTopic, Topic
+from worker.kafka_connection import connect
+
+
+@dataclass(frozen=True)
+class InsightsTopics:
+    """Full names, and how many partitions the topics by user have."""
+
+    clickstream: str
+    recommendations: str
+    outcomes: str
+    trending: str
+    users: str
+    counts: str
+    parts: str
+    totals: str
+    partitions: int
+
+
+def insights_topics(settings: Settings) -> InsightsTopics:
+    """Return the topics, after a look at whether they fit together.
+
+    A user's events and recommendations must have the same partition number, for the tables are cut
+    up like them.
+
+    Raises:
+        BrokerError: the brokers cannot be reached, a topic is missing, or the numbers of
+            partitions differ.
+        SettingsError: librdkafka refuses a property.
+    """
+    cluster = connect(settings.kafka)
+    counts = {}
+    for topic in (Topic.CLICKSTREAM, Topic.RECOMMENDATIONS, Topic.OUTCOMES, Topic.TRENDING):
+        name = settings.kafka.topic(topic)
+        if name not in cluster.replicas:
+            raise BrokerError(f"topic {name} does not exist; run `innerloop topics create`")
+        counts[topic] = len(cluster.replicas[name])
+    by_user = counts[Topic.CLICKSTREAM]
+    for topic in (Topic.RECOMMENDATIONS, Topic.OUTCOMES):
+        if counts[topic] != by_user:
+            raise BrokerError(
+                f"topic {settings.kafka.topic(topic)} has {counts[topic]} partitions and "
+                f"{settings.kafka.topic(Topic.CLICKSTREAM)} has {by_user}; they must have the same "
+                "number, so that a user's records share a partition"
+            )
+    prefix = settings.kafka.topic_prefix
+    return InsightsTopics(
+        clickstream=settings.kafka.topic(Topic.CLICKSTREAM),
+        recommendations=settings.kafka.topic(Topic.RECOMMENDATIONS),
+        outcomes=settings.kafka.topic(Topic.OUTCOMES),
+        trending=settings.kafka.topic(Topic.TRENDING),
+        users=f"{prefix}{InsightsTopic.USERS}",
+        counts=f"{prefix}{InsightsTopic.COUNTS}",
+        parts=f"{prefix}{InsightsTopic.PARTS}",
+        totals=f"{prefix}{InsightsTopic.TOTALS}",
+        partitions=by_user,
+    )
