@@ -25,19 +25,41 @@ class ReasonKind(enum.StrEnum):
         return cls.OTHER
 
 
+class ReasonEvent(enum.StrEnum):
+    """What the user did with the item that is the reason."""
+
+    VIEW = "view"
+    CLICK = "click"
+    ADD_TO_CART = "add_to_cart"
+    PURCHASE = "purchase"
+    REVIEW = "review"
+    OTHER = "other"
+    """Something newer than the reader's schema: never written, read in place of an unknown one."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> ReasonEvent:
+        return cls.OTHER
+
+
 class Reason(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """Why an item is recommended; `item_id` names the support event's item, if there is one."""
 
     kind: ReasonKind
     item_id: Identifier | None = None
+    event_type: ReasonEvent | None = None
+    """What the user last did with that item; only where the worker is set to say so
+    (`policy.reason_types`)."""
 
 
-class RecommendedItem(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class RecommendedItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """An item, its score (the adapted query's inner product with it) and the reason."""
 
     item_id: Identifier
     score: float
     reason: Reason
+    propensity: float | None = None
+    """Probability with which the policy puts this item in this place, given the items above it;
+    only where it explores (`policy.exploration`). The product over a list is the list's."""
 
 
 class Adaptation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -63,7 +85,7 @@ class Recommendation(msgspec.Struct, frozen=True, kw_only=True):
     recommendation_id: Identifier
     user_id: Identifier
     items: list[RecommendedItem]
-    """Best first."""
+    """Best first, or in the order that the policy gives them."""
     events_seen: int
     """How many of the user's events are behind it, this one included."""
     caused_by: Identifier

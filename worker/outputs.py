@@ -7,11 +7,13 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from schemas.clickstream import EventType
 from schemas.codec import Codec, JsonCodec
 from schemas.dead_letter import DeadLetterHeader
 from schemas.recommendations import (
     Adaptation,
     Reason,
+    ReasonEvent,
     ReasonKind,
     Recommendation,
     RecommendedItem,
@@ -21,11 +23,15 @@ from worker.catalogue import Catalogue
 from worker.pipeline import Answers
 from worker.recommendation_ids import recommendation_ids
 from worker.recommendation_json import DECIMALS, RecommendationJson
+from worker.recommendation_kernel import PROPENSITY_DECIMALS
 from worker.rows import NO_ITEM
 from worker.stages.decode import DeadLetter, header_list, position, record_time
 from worker.stages.publish import OutgoingRecord, RecordColumns
+from worker.stages.rank import Ranked
 
 _FROM_START = Reason(kind=ReasonKind.START)
+_REASON_EVENTS = [ReasonEvent(kind.value) for kind in EventType]
+"""By row of `EVENT_TYPE_INDEX`."""
 _DECODE_STAGE = "decode"
 
 
@@ -131,22 +137,43 @@ class RecommendationWriter:
 
     def _lists(self, answers: Answers) -> list[list[RecommendedItem]]:
         ranked, item_ids = answers.ranked, self._catalogue.item_ids
-        reasons = {
-            row: Reason(kind=ReasonKind.SIMILAR_TO, item_id=item_ids[row])
-            for row in np.unique(ranked.reasons).tolist()
-            if row != NO_ITEM
-        }
         scores = np.round(ranked.scores.astype(np.float64), DECIMALS).tolist()
+        columns = (ranked.rows.tolist(), scores, self._reasons(ranked), _propensities(ranked))
         return [
             [
-                RecommendedItem(
-                    item_id=item_ids[row], score=score, reason=reasons.get(reason, _FROM_START)
-                )
-                for row, score, reason in zip(*columns, strict=True)
+                RecommendedItem(item_id=item_ids[row], score=score, reason=reason, propensity=p)
+                for row, score, reason, p in zip(*of_list, strict=True)
                 if row != NO_ITEM
             ]
-            for columns in zip(ranked.rows.tolist(), scores, ranked.reasons.tolist(), strict=True)
+            for of_list in zip(*columns, strict=True)
         ]
+
+    def _reasons(self, ranked: Ranked) -> list[list[Reason]]:
+        item_ids, types = self._catalogue.item_ids, ranked.reason_types
+        kinds = np.full(ranked.reasons.shape, -1) if types is None else types.astype(np.int64)
+        pairs = np.unique(np.stack([ranked.reasons, kinds]).reshape(2, -1), axis=1).T
+        reasons = {
+            (row, kind): Reason(
+                kind=ReasonKind.SIMILAR_TO,
+                item_id=item_ids[row],
+                event_type=None if types is None else _REASON_EVENTS[kind],
+            )
+            for row, kind in pairs.tolist()
+            if row != NO_ITEM
+        }
+        return [
+            [reasons.get(pair, _FROM_START) for pair in zip(*of_list, strict=True)]
+            for of_list in zip(ranked.reasons.tolist(), kinds.tolist(), strict=True)
+        ]
+
+
+def _propensities(ranked: Ranked) -> list[list[float | None]]:
+    if ranked.propensities is None:
+        return [[None] * ranked.rows.shape[1]] * len(ranked.rows)
+    rounded = np.round(ranked.propensities, PROPENSITY_DECIMALS)
+    least = 10.0**-PROPENSITY_DECIMALS
+    written: list[list[float | None]] = np.maximum(rounded, least).tolist()
+    return written
 
 
 def dead_letter_record(letter: DeadLetter, topic: str) -> OutgoingRecord:

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from schemas.clickstream import EventType
+from schemas.recommendations import ReasonEvent
 from worker.byte_table import ByteRows, ByteTable, packed
 from worker.recommendation_ids import recommendation_ids
 from worker.recommendation_kernel import (
@@ -26,6 +28,10 @@ from worker.stages.rank import Ranked
 __all__ = ["DECIMALS", "RecommendationJson"]
 
 _encode = msgspec.json.Encoder().encode
+
+_NO_TYPES: NDArray[np.uint8] = np.empty((0, 0), np.uint8)
+_NO_PROPENSITIES: NDArray[np.float64] = np.empty((0, 0), np.float64)
+_TYPES = packed([_encode(ReasonEvent(kind.value)) for kind in EventType])
 
 
 class RecommendationJson:
@@ -95,6 +101,9 @@ class RecommendationJson:
             rows=np.ascontiguousarray(ranked.rows, np.int64),
             scores=np.ascontiguousarray(ranked.scores, np.float32),
             reasons=np.ascontiguousarray(ranked.reasons, np.int64),
+            reason_types=_NO_TYPES if ranked.reason_types is None else ranked.reason_types,
+            types=_TYPES,
+            propensities=_NO_PROPENSITIES if ranked.propensities is None else ranked.propensities,
             items=self._known_items(),
             events_seen=np.ascontiguousarray(events_seen, np.int64),
             stepped=np.ascontiguousarray(adapted.stepped, np.bool_),

@@ -21,9 +21,13 @@ Bytes = NDArray[np.uint8]
 
 DECIMALS = 6
 """Of scores and losses."""
+PROPENSITY_DECIMALS = 9
+"""They are divided by, so small ones have to keep some digits."""
 
 _NO_ITEM = NO_ITEM
 _SCALE = 10.0**DECIMALS
+_PROPENSITY_SCALE = 10.0**PROPENSITY_DECIMALS
+_WHOLE_PROPENSITY = np.uint64(10**PROPENSITY_DECIMALS)
 _WHOLE = np.uint64(10**DECIMALS)
 _LARGEST = 2.0**53
 """Whole numbers of this size and more have no room for what `_put_decimal` needs to be exact."""
@@ -44,13 +48,17 @@ _ITEM = _bytes('{"item_id":')
 _SCORE = _bytes(',"score":')
 _SIMILAR = _bytes(',"reason":{"kind":"similar_to","item_id":')
 _START = _bytes(',"reason":{"kind":"start"')
-_END_ITEM = _bytes("}}")
+_TYPE = _bytes(',"event_type":')
+_END_REASON = _bytes("}")
+_PROPENSITY = _bytes(',"propensity":')
+_END_ITEM = _bytes("}")
 _SEEN = _bytes('],"events_seen":')
 _CAUSED = _bytes(',"caused_by":')
 _STEPPED = _bytes(',"adaptation":{"steps":1,"support_loss_before":')
 _AFTER = _bytes(',"support_loss_after":')
 _NO_STEP = _bytes(',"adaptation":{"steps":0,"support_loss_before":null,"support_loss_after":null')
-_OF_ITEM = len(_ITEM) + len(_SCORE) + _LONGEST_NUMBER + len(_SIMILAR) + len(_END_ITEM) + 1
+_OF_ITEM = len(_ITEM) + len(_SCORE) + _LONGEST_NUMBER + len(_SIMILAR) + 3
+_OF_PROPENSITY = len(_PROPENSITY) + _LONGEST_NUMBER
 _OF_MESSAGE = (
     sum(map(len, (_HEAD, _USER, _ITEMS, _SEEN, _CAUSED, _STEPPED, _AFTER, _NO_STEP)))
     + 6 * _LONGEST_NUMBER
@@ -80,6 +88,12 @@ class Messages(NamedTuple):
     """(n, k)."""
     reasons: NDArray[np.int64]
     """Catalogue rows of what explains them, (n, k), or `NO_ITEM`."""
+    reason_types: NDArray[np.uint8]
+    """What the user did with that, as rows of `types`, (n, k); without rows to leave it out."""
+    types: ByteRows
+    """Names as JSON strings."""
+    propensities: NDArray[np.float64]
+    """Of the items, (n, k), in (0, 1]; without rows to leave them out."""
     items: ByteRows
     """Items' ids as JSON strings, quotes included, by catalogue row."""
     events_seen: NDArray[np.int64]
@@ -102,6 +116,10 @@ def room_needed(messages: Messages) -> int:
     ids = messages.user_ids.starts[n] + messages.event_ids.starts[n]
     fixed = 2 * messages.ids.shape[1] + len(messages.model) + len(messages.end)
     room: int = _LONGEST_ESCAPE * ids + n * (_OF_MESSAGE + fixed + k * _OF_ITEM)
+    if len(messages.propensities):
+        room += n * k * _OF_PROPENSITY
+    if len(messages.reason_types):
+        room += n * k * (len(_TYPE) + len(messages.types.data))
     for i in range(n):
         for j in range(k):
             row, reason = rows[i, j], reasons[i, j]
@@ -192,23 +210,36 @@ def _put_decimal(out: Bytes, at: int, x: float) -> int:
         out[at] = _MINUS
         at += 1
         millionths = -millionths
-    whole = np.uint64(millionths)
-    at = _put_digits(out, at, whole // _WHOLE)
-    rest = whole % _WHOLE
+    return _put_parts(out, at, np.uint64(millionths), _WHOLE, DECIMALS)
+
+
+@njit(cache=True)
+def _put_parts(out: Bytes, at: int, parts: np.uint64, whole: np.uint64, decimals: int) -> int:
+    """Write a number of parts, `whole` of which make one, that being 10 to the `decimals`."""
+    at = _put_digits(out, at, parts // whole)
+    rest = parts % whole
     out[at] = _POINT
-    for j in range(DECIMALS, 0, -1):
+    for j in range(decimals, 0, -1):
         out[at + j] = _ZERO + np.uint8(rest % _TEN)
         rest = rest // _TEN
-    at += DECIMALS
+    at += decimals
     while out[at] == _ZERO and out[at - 1] != _POINT:
         at -= 1
     return at + 1
 
 
 @njit(cache=True)
+def _put_propensity(out: Bytes, at: int, p: float) -> int:
+    """Write a probability in (0, 1] rounded to 9 decimals, but never as 0."""
+    parts = max(1.0, np.rint(p * _PROPENSITY_SCALE))
+    return _put_parts(out, at, np.uint64(parts), _WHOLE_PROPENSITY, PROPENSITY_DECIMALS)
+
+
+@njit(cache=True)
 def _put_list(
     out: Bytes, at: int, rows: NDArray[np.int64], scores: NDArray[np.float32],
-    reasons: NDArray[np.int64], data: Bytes, starts: NDArray[np.int64], i: int,
+    reasons: NDArray[np.int64], reason_types: NDArray[np.uint8], types: ByteRows,
+    propensities: NDArray[np.float64], data: Bytes, starts: NDArray[np.int64], i: int,
 ) -> int:  # fmt: skip
     """Write the items of message i; return −1 if a score cannot be written."""
     first = True
@@ -231,6 +262,14 @@ def _put_list(
         else:
             at = _put(out, at, _SIMILAR)
             at = _copy(out, at, data, starts[reason], starts[reason + 1])
+            if len(reason_types):
+                kind = reason_types[i, j]
+                at = _put(out, at, _TYPE)
+                at = _copy(out, at, types.data, types.starts[kind], types.starts[kind + 1])
+        at = _put(out, at, _END_REASON)
+        if len(propensities):
+            at = _put(out, at, _PROPENSITY)
+            at = _put_propensity(out, at, propensities[i, j])
         at = _put(out, at, _END_ITEM)
     return at
 
@@ -263,6 +302,9 @@ def write_messages(messages: Messages, out: Bytes, ends: NDArray[np.int64]) -> b
         Whether that was possible: not where a score or loss is NaN, infinite, or 9·10⁹ or more.
     """
     rows, scores, reasons = messages.rows, messages.scores, messages.reasons
+    reason_types, types, propensities = (
+        messages.reason_types, messages.types, messages.propensities
+    )  # fmt: skip
     data, starts = messages.items.data, messages.items.starts
     users, user_starts = messages.user_ids.data, messages.user_ids.starts
     events, event_starts = messages.event_ids.data, messages.event_ids.starts
@@ -276,7 +318,9 @@ def write_messages(messages: Messages, out: Bytes, ends: NDArray[np.int64]) -> b
         at = _put(out, at, _USER)
         at = _put_string(out, at, users, user_starts[i], user_starts[i + 1])
         at = _put(out, at, _ITEMS)
-        at = _put_list(out, at, rows, scores, reasons, data, starts, i)
+        at = _put_list(
+            out, at, rows, scores, reasons, reason_types, types, propensities, data, starts, i
+        )
         if at < 0:
             return False
         at = _put(out, at, _SEEN)

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import inspect
 
 from schemas.documents.docstrings import attribute_docs, class_doc
-from schemas.recommendations import ReasonKind
+from schemas.recommendations import ReasonEvent, ReasonKind
 
 Schema = str | list[Any] | dict[str, Any]
 
@@ -17,7 +17,10 @@ NAMESPACE = "innerloop"
 
 # The symbol that stands for one the reader does not know yet. Only where guessing does no harm: an
 # unknown event type or privacy action must not be taken for a known one, so those have none.
-_ENUM_DEFAULTS: dict[type, enum.StrEnum] = {ReasonKind: ReasonKind.OTHER}
+_ENUM_DEFAULTS: dict[type, enum.StrEnum] = {
+    ReasonKind: ReasonKind.OTHER,
+    ReasonEvent: ReasonEvent.OTHER,
+}
 
 _PRIMITIVES: dict[type, str] = {
     inspect.StrType: "string",

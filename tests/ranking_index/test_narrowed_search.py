@@ -53,10 +53,11 @@ def check(index, queries, vectors, narrow, added, *, k, close):
     return found, expected
 
 
-@pytest.mark.parametrize("width", [0, 1, 12])
+@pytest.mark.parametrize("groups", [1, 4])
+@pytest.mark.parametrize("width", [0, 12])
 @pytest.mark.parametrize("raised", [None, 0.3, 50.0])
 @pytest.mark.parametrize("size", [(1, 3, 1, 2), (65, 5, 7, 20), (3000, 24, 20, 20)])
-def test_the_best_that_qualify_are_found(size, raised, width):
+def test_the_best_that_qualify_are_found(size, raised, width, groups):
     items, dim, n, k = size
     draw = np.random.default_rng(items + width)
     vectors = draw.standard_normal((items, dim), np.float32)
@@ -66,7 +67,7 @@ def test_the_best_that_qualify_are_found(size, raised, width):
     if raised is not None:
         some = draw.random(WORD * words_for(items)) < 0.1
         added = np.where(some, raised * draw.standard_normal(len(some)), 0).astype(np.float32)
-    narrow = drawn(draw, n, items, groups=4, width=width)
+    narrow = drawn(draw, n, items, groups=groups, width=width)
     found, expected = check(index, queries, vectors, narrow, added, k=k, close=1e-4)
     assert (found.rows == expected).mean() > 0.999
 
@@ -80,9 +81,10 @@ def test_items_that_are_hard_to_tell_apart_are_found(kind):
     size = float(np.abs(queries @ vectors.T).max())
     added = np.zeros(WORD * words_for(1500), np.float32)
     added[:1500] = draw.choice([0, 1, -2], 1500) * draw.choice([1e-6, 1e-2, 3], 1500)
-    narrow = drawn(draw, 8, 1500, groups=3, width=6)
     close = 1e-5 * (1 + size)
-    check(filled(vectors), queries, vectors, narrow, added, k=20, close=close)
+    for groups, amounts in ((3, added), (3, None), (1, None)):
+        narrow = drawn(draw, 8, 1500, groups=groups, width=6)
+        check(filled(vectors), queries, vectors, narrow, amounts, k=20, close=close)
 
 
 def test_equal_items_come_by_row():

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 
 from schemas.clickstream import EventType
 from schemas.codec import JsonCodec
-from schemas.recommendations import Recommendation
+from schemas.recommendations import ReasonEvent, Recommendation
 from worker.byte_table import packed
 from worker.outputs import RecommendationWriter
 from worker.pipeline import Answers
@@ -49,7 +49,18 @@ floats = st.one_of(
 
 
 def answers_of(
-    user_ids, event_ids, rows, scores, reasons, *, losses=None, stepped=None, seen=None, times=None
+    user_ids,
+    event_ids,
+    rows,
+    scores,
+    reasons,
+    *,
+    losses=None,
+    stepped=None,
+    seen=None,
+    times=None,
+    propensities=None,
+    reason_types=None,
 ) -> Answers:
     n = len(user_ids)
     losses = np.zeros((2, n), np.float32) if losses is None else losses
@@ -71,6 +82,8 @@ def answers_of(
         np.array(rows, np.int64).reshape(n, k),
         np.array(scores, np.float32).reshape(n, k),
         np.array(reasons, np.int64).reshape(n, k),
+        propensities,
+        reason_types,
     )
     return Answers(events, batch, adapted, ranked)
 
@@ -88,6 +101,14 @@ def writer_for(item_ids, codec=None, model_version="m1", variant="a") -> Recomme
 
 def through_objects(writer: RecommendationWriter, answers: Answers) -> list[bytes]:
     return [JsonCodec().encode("", message) for message in writer.messages(answers)]
+
+
+chances = st.sampled_from([1.0, 0.5, 1e-9, 1e-10, 1e-30, 5e-4, 1 / 3]) | st.floats(1e-12, 1.0)
+
+
+def tables(entries, n, k, kind):
+    lists = st.lists(entries, min_size=n * k, max_size=n * k)
+    return lists.map(lambda values: np.array(values, kind).reshape(n, k))
 
 
 @st.composite
@@ -115,6 +136,8 @@ def cases(draw):
         stepped=stepped,
         seen=np.array(draw(whole)),
         times=draw(whole),
+        propensities=draw(st.none() | tables(chances, n, k, np.float64)),
+        reason_types=draw(st.none() | tables(st.integers(0, len(EventType) - 1), n, k, np.uint8)),
     )
     return writer_for(item_ids, None, draw(ids), draw(ids)), answers
 
@@ -189,6 +212,35 @@ def test_a_score_that_does_not_fit_goes_through_the_codec(score):
     records = writer.records(answers)
     assert records.values == through_objects(writer, answers)
     assert writer._written(answers, records.keys) is None
+
+
+def test_what_a_policy_adds_is_written_as_the_codec_writes_it_and_else_left_out():
+    rng = np.random.default_rng(5)
+    n, k = 50, 8
+    rows, reasons = rng.integers(NO_ITEM, 9, (n, k)), rng.integers(NO_ITEM, 9, (n, k))
+    scores = (rng.integers(-(10**6), 10**6, (n, k)) / 64).astype(np.float32)
+    writer = writer_for([f"i{n}" for n in range(9)])
+    users, events = [f"u{i}" for i in range(n)], [f"e{i}" for i in range(n)]
+    plain = writer.records(answers_of(users, events, rows, scores, reasons)).values
+    assert not any(b"propensity" in value or b"event_type" in value for value in plain)
+    answers = answers_of(
+        users, events, rows, scores, reasons,
+        propensities=rng.integers(1, 2**20, (n, k)) / 2**20,
+        reason_types=rng.integers(0, len(EventType), (n, k)).astype(np.uint8),
+    )  # fmt: skip
+    written = writer.records(answers).values
+    messages = [decode(value) for value in written]
+    assert messages == [decode(value) for value in through_objects(writer, answers)]
+    listed = rows != NO_ITEM
+    found = [item.propensity for message in messages for item in message.items]
+    np.testing.assert_array_equal(found, np.round(answers.ranked.propensities[listed], 9))
+    kinds = [item.reason.event_type for message in messages for item in message.items]
+    names = [kind.value for kind in EventType]
+    for name, kind, reason in zip(
+        kinds, answers.ranked.reason_types[listed], reasons[listed], strict=True
+    ):
+        expected = ReasonEvent(names[kind]) if reason != NO_ITEM else None
+        assert name == expected
 
 
 def test_items_that_come_later_are_known():

@@ -74,6 +74,11 @@ class PolicyItems:
         return not bool(self._open.all())
 
     @property
+    def brand_count(self) -> int:
+        """Codes of brands that there are, that of no brand included."""
+        return len(self._items.labels.brands)
+
+    @property
     def added(self) -> NDArray[np.float32] | None:
         """What is added to the score by row; None where there are no rules."""
         return self._added if self._rules else None

@@ -7,10 +7,13 @@ from numpy.typing import NDArray
 
 from schemas.clickstream import EVENT_TYPE_INDEX, EventType
 from schemas.settings.policy import PolicySettings
+from worker.byte_table import packed
 from worker.catalogue import Catalogue
-from worker.policy.batch import BatchPolicy
+from worker.policy.batch import BatchPolicy, Selection
 from worker.policy.items import EVERYWHERE, PolicyItems
+from worker.policy.selection_kernel import Options
 from worker.ranking_index.narrowing import Narrowing, sorted_rows
+from worker.recommendation_ids import recommendation_ids
 from worker.rows import NO_ITEM
 from worker.stages.decode import EventColumns
 from worker.stages.fold import FoldedBatch
@@ -30,7 +33,11 @@ class Policy:
     def __init__(self, settings: PolicySettings, catalogue: Catalogue, top_k: int) -> None:
         self._settings = settings
         self._items = PolicyItems(settings, catalogue.items)
-        self._pool = top_k
+        self._model_version = catalogue.model_version
+        self._top_k = top_k
+        self._options = _options(settings)
+        self._chooses = self._options != _options(PolicySettings())
+        self._pool = max(top_k, settings.candidates) if self._chooses else top_k
 
     @classmethod
     def of(cls, settings: PolicySettings, catalogue: Catalogue, top_k: int) -> Policy | None:
@@ -54,25 +61,27 @@ class Policy:
         if of_surface and events.surfaces:
             surfaces = events.surfaces
             groups[:] = [of_surface.get(surfaces[i], EVERYWHERE) for i in batch.source.tolist()]
-        return self._batch(groups, batch.recent_rows, batch.recent_types)
+        seeds = self._seeds(events, batch) if self._options.epsilon > 0.0 else None
+        return self._batch(groups, batch.recent_rows, batch.recent_types, seeds)
 
     def for_users(
         self, recent_rows: NDArray[np.int64], recent_types: NDArray[np.uint8]
     ) -> BatchPolicy:
-        """Return what the policy asks of lists that answer no event.
+        """Return what the policy asks of lists that answer no event; nothing is tried in them.
 
         Args:
             recent_rows: rows of the users' recent items, newest first, (n, r).
             recent_types: rows of `EVENT_TYPE_INDEX`, (n, r); void where they are not wanted.
         """
         groups = np.full(len(recent_rows), EVERYWHERE, np.int64)
-        return self._batch(groups, recent_rows, recent_types)
+        return self._batch(groups, recent_rows, recent_types, None)
 
     def _batch(
         self,
         groups: NDArray[np.int64],
         recent_rows: NDArray[np.int64],
         recent_types: NDArray[np.uint8],
+        seeds: NDArray[np.uint64] | None,
     ) -> BatchPolicy:
         items = self._items
         items.level()
@@ -80,7 +89,24 @@ class Policy:
         narrowing = None
         if items.restricts or items.added is not None or excluded.shape[1]:
             narrowing = Narrowing(items.allowed, groups, excluded)
-        return BatchPolicy(items, narrowing, self._pool)
+        selection = None
+        if self._chooses:
+            options = self._options if seeds is not None else self._options._replace(epsilon=0.0)
+            none = np.zeros(len(groups), np.uint64)
+            selection = Selection(options, none if seeds is None else seeds, self._top_k)
+        types = recent_types if self._settings.reason_types else None
+        return BatchPolicy(items, narrowing, self._pool, selection, types)
+
+    def _seeds(self, events: EventColumns, batch: FoldedBatch) -> NDArray[np.uint64]:
+        """Return what chance goes by, (n,): the recommendations' ids, so that a replay repeats."""
+        sources = batch.source.tolist()
+        ids = recommendation_ids(
+            packed([events.event_ids[source].encode() for source in sources]),
+            packed([events.user_ids[source].encode() for source in sources]),
+            self._model_version,
+        )
+        seeds: NDArray[np.uint64] = ids[:, :8].copy().view("<u8")[:, 0].astype(np.uint64)
+        return seeds
 
     def _left_out(
         self, recent_rows: NDArray[np.int64], recent_types: NDArray[np.uint8]
@@ -93,3 +119,14 @@ class Policy:
                 return sorted_rows(np.where(recent_types == _PURCHASE, recent_rows, NO_ITEM))
             case _:
                 return recent_rows[:, :0]
+
+
+def _options(settings: PolicySettings) -> Options:
+    explores = settings.exploration != "none"
+    return Options(
+        cap=settings.brand_cap or 0,
+        diversity=settings.diversity,
+        epsilon=settings.epsilon if explores else 0.0,
+        scale=settings.posterior_scale if settings.exploration == "posterior" else 0.0,
+        first=settings.explore_from - 1 if explores else 0,
+    )

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from worker.ranking_index.codes import NORM, Codes, bound_tiles, encode_items, encode_queries
 from worker.ranking_index.llvm import LANES
-from worker.ranking_index.narrowing import Narrowing, words_for
+from worker.ranking_index.narrowing import Narrowing, leaves_out_few, words_for
 from worker.ranking_index.scan import Survivors, scan, settle
 from worker.ranking_index.shares import in_shares
 from worker.ranking_index.sieve import first_look
@@ -126,14 +126,19 @@ class ItemIndex:
         n = len(queries)
         rows = np.full((n, k), NO_ITEM, np.int64)
         scores = np.full((n, k), -np.inf, np.float32)
+        most = k if added is None else None
+        if narrowing is not None and most is not None:
+            # A first look knows nothing of what is left out: it may be the best of its group.
+            most = k + narrowing.excluded.shape[1] if leaves_out_few(narrowing) else None
 
         def search(start: int, stop: int) -> None:
             part = queries[start:stop]
             coded = encode_queries(part, self._codes.codes.shape[1] * 4)
             found = _no_survivors(len(coded.scales), max(_LEAST_ROOM, _ROOM * k), k)
             narrow = None if narrowing is None else narrowing.part(slice(start, stop))
-            plain = narrowing is None and added is None
-            sieve = first_look(self._codes, self._rows, coded, len(part), k) if plain else None
+            sieve = None
+            if most is not None:
+                sieve = first_look(self._codes, self._rows, coded, len(part), most)
             scan(self._codes, self._rows, coded, part, vectors, found, sieve, narrow, added)
             settle(coded, part, vectors, found, rows[start:stop], scores[start:stop], added)
 

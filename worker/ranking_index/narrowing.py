@@ -48,6 +48,11 @@ def mask_of(allowed: NDArray[np.uint64], rows: int) -> NDArray[np.bool_]:
     return np.unpackbits(data, axis=1, count=rows, bitorder="little").astype(np.bool_)
 
 
+def leaves_out_few(narrowing: Narrowing) -> bool:
+    """Whether nothing is left out but single items."""
+    return bool((narrowing.allowed == ~np.uint64(0)).all())
+
+
 @njit(cache=True, nogil=True)
 def permits(
     allowed: NDArray[np.uint64], group: int, excluded: NDArray[np.int64], q: int, row: int

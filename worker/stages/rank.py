@@ -18,6 +18,7 @@ from worker.item_memory.memory import ItemMemory, Occurrences
 from worker.item_memory.transitions import OwnTransitions
 from worker.model.interface import AdaptationModel
 from worker.policy.batch import BatchPolicy
+from worker.policy.reason_types import reason_types
 from worker.rows import NO_ITEM
 from worker.stages.rank_by_index import rank_by_index
 from worker.stages.rank_by_matrix import rank_by_matrix
@@ -34,6 +35,12 @@ class Ranked:
     """(n, k); −∞ where there is no item."""
     reasons: NDArray[np.int64]
     """Row of the most similar of the user's recent items, (n, k), or `NO_ITEM`."""
+    propensities: NDArray[np.float64] | None = None
+    """Probability of each item at its place, given those above it, (n, k); None where chance has no
+    part in it."""
+    reason_types: NDArray[np.uint8] | None = None
+    """What the user did with the items of the reasons, rows of `EVENT_TYPE_INDEX`, (n, k), void
+    where there is no reason; None if that was not asked for."""
 
 
 @dataclass(frozen=True)
@@ -92,4 +99,7 @@ def rank(
     task = RankingTask(queries, recent_rows, catalogue, model, mixing, k, policy)
     with torch.inference_mode():
         on_cpu = catalogue.index is not None
-        return Ranked(*(rank_by_index(task) if on_cpu else rank_by_matrix(task)))
+        lists = rank_by_index(task) if on_cpu else rank_by_matrix(task)
+    if policy is None or policy.recent_types is None:
+        return Ranked(*lists)
+    return Ranked(*lists, reason_types(lists[2], recent_rows, policy.recent_types))

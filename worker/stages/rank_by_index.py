@@ -16,7 +16,7 @@ from worker.model.interface import AdaptationModel
 from worker.model.mixer_kernel import Found, Inputs, MixerArrays, found_arrays, mixed_scores
 from worker.ranking_index.index import ItemIndex, Nearest
 from worker.ranking_index.lists import merge, most_similar, own_products
-from worker.ranking_index.narrowing import narrow_own
+from worker.ranking_index.narrowing import Narrowing, narrow_own
 from worker.ranking_index.shares import in_shares
 from worker.rows import NO_ITEM
 from worker.stages.ranking_task import Lists, Mixing, RankingTask
@@ -28,7 +28,7 @@ _NOTHING: NDArray[np.float32] = np.empty(0, np.float32)
 
 
 def rank_by_index(task: RankingTask) -> Lists:
-    """Return rows, scores and reasons; see `worker.stages.rank.rank`."""
+    """Return rows, scores, reasons and propensities; see `worker.stages.rank.rank`."""
     index = task.catalogue.index
     assert index is not None, "the catalogue has no index: it is not on a CPU"
     ranking = _Ranking(task, index)
@@ -36,7 +36,8 @@ def rank_by_index(task: RankingTask) -> Lists:
         ranking.shifted(task.model)
     else:
         ranking.mixed(task.model, task.mixing)
-    return ranking.rows, ranking.scores, ranking.reasons()
+    rows, scores, propensities = ranking.lists()
+    return rows, scores, ranking.reasons(rows), propensities
 
 
 class _Ranking:
@@ -50,6 +51,7 @@ class _Ranking:
         self._findable = index.findable
         self._recent = task.recent_rows
         self._threads = torch.get_num_threads()
+        self._policy = task.policy
         self._narrowing = None if task.policy is None else task.policy.narrowing
         self._added = None if task.policy is None else task.policy.added
         self.rows: NDArray[np.int64] = np.full(shape, NO_ITEM, np.int64)
@@ -106,15 +108,27 @@ class _Ranking:
         in_shares(mix, len(inputs.queries), self._threads)
         return scores
 
-    def reasons(self) -> NDArray[np.int64]:
+    def lists(self) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float64] | None]:
+        """Return rows and scores of the lists, and the propensities if there are any, (n, k)."""
+        if self._policy is None or self._policy.selection is None:
+            return self.rows, self.scores, None
+        found, places = (self.rows, self.scores), (self.rows, self._recent)
+        everything = slice(0, len(self.rows))
+        chosen = self._policy.choose(
+            found, self._vectors, places, everything, threads=self._threads
+        )
+        explores = self._policy.selection.explores
+        return chosen.rows, chosen.scores, chosen.propensities if explores else None
+
+    def reasons(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return for each item listed the most similar of the user's recent items, (n, k)."""
-        closest = np.empty_like(self.rows)
+        closest = np.empty_like(rows)
 
         def find(start: int, stop: int) -> None:
             part = slice(start, stop)
-            most_similar(self.rows[part], self._recent[part], self._vectors, closest[part])
+            most_similar(rows[part], self._recent[part], self._vectors, closest[part])
 
-        in_shares(find, len(self.rows), self._threads)
+        in_shares(find, len(rows), self._threads)
         return closest
 
     def _search(self, part: slice | NDArray[np.int64], k: int) -> Nearest:
@@ -158,6 +172,31 @@ class _Ranking:
             most = int(own.counts(listed=narrowing is not None)[again].max())
             near = self._search_narrowed(part.start + again, k + most)
             merge(again, near.rows, near.scores, *ours, best, scores, deeper, None)
+        if self._policy is not None:
+            self._policy.fill_up(
+                best, scores, part.start, lambda which, narrow: self._more(part, own, which, narrow)
+            )
+
+    def _more(
+        self, part: slice, own: _Own, which: NDArray[np.int64], narrowing: Narrowing
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Return the best items, (u, pool), for some queries of a part under another narrowing."""
+        ours = own.of(which)
+        narrow_own(narrowing, _NOTHING, ours.pointers, ours.rows, ours.values)
+        u, k = len(which), self.rows.shape[1]
+        near = self._index.search(
+            self._queries[part.start + which],
+            self._vectors,
+            k + int(ours.counts(listed=True).max()),
+            threads=self._threads,
+            narrowing=narrowing,
+            added=self._added,
+        )
+        rows, scores = np.full((u, k), NO_ITEM, np.int64), np.full((u, k), -np.inf, np.float32)
+        unsure = np.zeros(u, np.bool_)
+        merge(np.arange(u), near.rows, near.scores, ours.pointers, ours.rows, ours.values,
+              len(self._findable), rows, scores, unsure, None)  # fmt: skip
+        return rows, scores
 
 
 @dataclass(frozen=True)
@@ -169,6 +208,13 @@ class _Own:
     rows: NDArray[np.int32]
     values: NDArray[np.float32]
     """−∞ for what is not listed."""
+
+    def of(self, which: NDArray[np.int64]) -> _Own:
+        """Return a copy of what some of the queries have."""
+        sizes = np.diff(self.pointers)[which]
+        pointers = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
+        at = np.repeat(self.pointers[which] - pointers[:-1], sizes) + np.arange(pointers[-1])
+        return _Own(pointers, self.rows[at], self.values[at])
 
     def counts(self, *, listed: bool) -> NDArray[np.int64]:
         """Return how many each query has, (n,); only those that may be listed, if so wanted."""

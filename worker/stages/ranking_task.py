@@ -45,5 +45,5 @@ class RankingTask:
         return self.k if self.policy is None else self.policy.pool
 
 
-Lists = tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]
-"""Rows, scores and reasons, (n, k) each; see `worker.stages.rank.Ranked`."""
+Lists = tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64], NDArray[np.float64] | None]
+"""Rows, scores, reasons and propensities, (n, k) each; see `worker.stages.rank.Ranked`."""
