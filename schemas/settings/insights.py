@@ -38,7 +38,7 @@ class InsightsSettings(Section):
         "events' own times, seconds",
     )
     recommendations_per_user: int = Field(
-        16, ge=1, le=1024, description="latest recommendations of a user that are kept for that"
+        32, ge=1, le=1024, description="latest recommendations of a user that are kept for that"
     )
     click_types: tuple[EventType, ...] = Field(
         ("click", "view"),

@@ -79,3 +79,39 @@ def run(
     from worker.insights.service import run_insights
 
     run_insights(settings)
+
+
+@insights_app.command()
+def report(
+    *,
+    recompute: Annotated[
+        bool,
+        typer.Option(
+            "--recompute",
+            help="Attribute all events of clickstream anew, at once and in memory; tell the live "
+            "hit-rate, too, and where recommendation-outcomes says otherwise.",
+        ),
+    ] = False,
+    config: ConfigOption = None,
+    bootstrap_servers: BootstrapServersOption = None,
+    properties: PropertyOption = None,
+) -> None:
+    """Show the indicators of each variant, with confidence intervals, as the topics tell them.
+
+    Reads `recommendations` and `recommendation-outcomes` whole, and joins no group.
+    """
+    from rich.console import Console
+
+    from worker.cli.insights_tables import indicators_table, notes
+    from worker.cli.progress import PhaseProgress
+    from worker.insights.report import make_report
+
+    settings = settings_from(config, bootstrap_servers, properties)
+    console = Console()
+    with PhaseProgress(Console(stderr=True)) as progress:
+        made = make_report(
+            settings, again=recompute, on_phase=progress.start, on_step=progress.advance
+        )
+    console.print(indicators_table(made, settings.insights))
+    for note in notes(made, settings.insights):
+        console.print(note)

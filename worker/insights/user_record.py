@@ -23,6 +23,7 @@ _SEEN = 32
 class Led(enum.IntFlag):
     """What a recommendation led to, at least once."""
 
+    NOTHING = 0
     CLICK = 1
     CART = 2
     PURCHASE = 4
