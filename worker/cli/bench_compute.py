@@ -1,4 +1,4 @@
-"""`innerloop bench kernel` and `ranking`: the mathematics, without a broker."""
+"""`innerloop bench kernel`, `ranking` and `policy`: the mathematics, without a broker."""
 
 from __future__ import annotations
 
@@ -129,3 +129,40 @@ def ranking(
         methods=tuple(method or ()),
     )
     measure_and_show(lambda folder: run_ranking(plan, folder), json_out)
+
+
+def policy(
+    *,
+    items: Annotated[
+        int | None,
+        typer.Option(
+            min=100, help="Size of a made-up catalogue. (default: 48000)", show_default=False
+        ),
+    ] = None,
+    users: Annotated[
+        int | None,
+        typer.Option(min=1, help="Users ranked in one call. (default: 256)", show_default=False),
+    ] = None,
+    dim: Annotated[int, typer.Option(min=2, help="Width d of made-up vectors.")] = 96,
+    k: Annotated[int, typer.Option("-k", min=1, help="Length of the lists.")] = 20,
+    device: DeviceOption = "cpu",
+    threads: ThreadsOption = None,
+    repeats: RepeatsOption = None,
+    quick: QuickOption = False,
+    json_out: JsonOption = None,
+) -> None:
+    """What each part of the ranking policy costs, held against ranking without one."""
+    from worker.bench.policy import PolicyPlan, run_policies
+
+    prepare_torch(device, threads)
+    plan = PolicyPlan(
+        items=items or (500 if quick else 48_000),
+        users=users or (40 if quick else 256),
+        dim=dim,
+        k=k,
+        device=device,
+        repeats=repetitions(repeats, quick),
+        at_least_s=0.005 if quick else 0.3,
+        quick=quick,
+    )
+    measure_and_show(lambda folder: run_policies(plan, folder), json_out)

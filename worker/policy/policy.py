@@ -62,7 +62,7 @@ class Policy:
             surfaces = events.surfaces
             groups[:] = [of_surface.get(surfaces[i], EVERYWHERE) for i in batch.source.tolist()]
         seeds = self._seeds(events, batch) if self._options.epsilon > 0.0 else None
-        return self._batch(groups, batch.recent_rows, batch.recent_types, seeds)
+        return self.for_queries(groups, batch.recent_rows, batch.recent_types, seeds)
 
     def for_users(
         self, recent_rows: NDArray[np.int64], recent_types: NDArray[np.uint8]
@@ -74,15 +74,23 @@ class Policy:
             recent_types: rows of `EVENT_TYPE_INDEX`, (n, r); void where they are not wanted.
         """
         groups = np.full(len(recent_rows), EVERYWHERE, np.int64)
-        return self._batch(groups, recent_rows, recent_types, None)
+        return self.for_queries(groups, recent_rows, recent_types, None)
 
-    def _batch(
+    def for_queries(
         self,
         groups: NDArray[np.int64],
         recent_rows: NDArray[np.int64],
         recent_types: NDArray[np.uint8],
         seeds: NDArray[np.uint64] | None,
     ) -> BatchPolicy:
+        """Return what the policy asks of lists.
+
+        Args:
+            groups: of their surfaces, see `PolicyItems.group_of`, (n,).
+            recent_rows: as for `for_users`.
+            recent_types: as for `for_users`.
+            seeds: what chance goes by, (n,); None tries nothing.
+        """
         items = self._items
         items.level()
         excluded = self._left_out(recent_rows, recent_types)

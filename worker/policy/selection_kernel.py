@@ -29,13 +29,15 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from worker.ranking_index.simd import inner_product
+from worker.ranking_index.simd import inner_product, prefetch
 from worker.rows import NO_ITEM
 
 F32 = np.float32
 
 _NO_ITEM = NO_ITEM
 _SMALLEST = 1e-12
+_AHEAD = 4
+"""Candidates whose vectors are on their way while one is copied."""
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -99,17 +101,18 @@ def choose(pools: Pools, options: Options, start: int, stop: int, chosen: Chosen
     utilities, weights = np.empty(most), np.empty(most)
     closest, lengths = np.empty(most), np.empty(most)
     left = np.empty(most, np.bool_)
-    projected = np.empty((most, pools.recent.shape[1]))
+    projected = np.empty((most, pools.recent.shape[1]), F32)
+    near = np.empty((most, pools.vectors.shape[1]), F32)
     for q in range(start, stop):
-        m, known = _begin(pools, options, q, left, closest, lengths, projected)
+        m, known = _begin(pools, options, q, left, closest, lengths, projected, near)
         for j in range(min(k, m)):
             best, count = _utilities(pools, options, q, m, left, closest, utilities)
             if best < 0:
                 break
             a, probability = best, 1.0
             if options.epsilon > 0.0 and j >= options.first:
-                total = _weigh(pools, options, q, m, known, best, left, utilities, lengths,
-                               projected, weights)  # fmt: skip
+                total = _weigh(options, m, known, best, left, utilities, lengths, projected, near,
+                               weights)  # fmt: skip
                 x = uniform(pools.seeds[q], j)
                 a = _draw(x, options.epsilon, count, total, m, left, weights)
                 share = weights[a] / total
@@ -117,35 +120,44 @@ def choose(pools: Pools, options: Options, start: int, stop: int, chosen: Chosen
             chosen.rows[q, j] = pools.rows[q, a]
             chosen.scores[q, j] = pools.scores[q, a]
             chosen.propensities[q, j] = probability
-            _take(pools, options, q, m, a, j, left, closest, lengths, chosen.rows)
+            _take(pools, options, q, m, a, j, left, closest, lengths, near, chosen.rows)
 
 
 @njit(cache=True, nogil=True)
 def _begin(
     pools: Pools, options: Options, q: int, left: NDArray[np.bool_], closest: NDArray[np.float64],
-    lengths: NDArray[np.float64], projected: NDArray[np.float64],
+    lengths: NDArray[np.float64], projected: NDArray[np.float32], near: NDArray[np.float32],
 ) -> tuple[int, int]:  # fmt: skip
-    """Make ready for a query; return how many candidates and how many known items it has."""
+    """Make ready for a query; return how many candidates and how many known items it has.
+
+    The candidates' vectors, which lie anywhere in memory, come to stand side by side in `near`.
+    """
     rows, places, vectors = pools.rows, pools.places, pools.vectors
-    at, dim, m = vectors.ctypes.data, vectors.shape[1], 0
+    dim, m = vectors.shape[1], 0
     while m < rows.shape[1] and rows[q, m] != _NO_ITEM:
         left[m], closest[m] = True, 0.0
         m += 1
     posterior = options.epsilon > 0.0 and options.scale > 0.0
     if options.diversity > 0.0 or posterior:
+        vectors_at, near_at = vectors.ctypes.data, near.ctypes.data
         for a in range(m):
-            own = at + 4 * dim * places[q, a]
+            prefetch(vectors_at + 4 * dim * places[q, min(a + _AHEAD, m - 1)], 4 * dim)
+            for c in range(dim):
+                near[a, c] = vectors[places[q, a], c]
+            own = near_at + 4 * dim * a
             lengths[a] = inner_product(own, own, dim)
     if not posterior:
         return m, 0
-    return m, _project(pools, q, m, projected)
+    return m, _project(pools, q, m, projected, near)
 
 
 @njit(cache=True, nogil=True)
-def _project(pools: Pools, q: int, m: int, projected: NDArray[np.float64]) -> int:
+def _project(
+    pools: Pools, q: int, m: int, projected: NDArray[np.float32], near: NDArray[np.float32]
+) -> int:
     """Write z of the candidates of a query, (m, r), and return r."""
-    places, recent, vectors = pools.places, pools.recent, pools.vectors
-    at, dim, r = vectors.ctypes.data, vectors.shape[1], 0
+    recent, vectors = pools.recent, pools.vectors
+    at, near_at, dim, r = vectors.ctypes.data, near.ctypes.data, vectors.shape[1], 0
     known = np.empty(recent.shape[1], np.int64)
     for c in range(recent.shape[1]):
         if recent[q, c] >= 0:
@@ -161,7 +173,7 @@ def _project(pools: Pools, q: int, m: int, projected: NDArray[np.float64]) -> in
                 total -= lower[i, c] * lower[j, c]
             lower[i, j] = np.sqrt(max(total, _SMALLEST)) if i == j else total / lower[j, j]
     for a in range(m):
-        own = at + 4 * dim * places[q, a]
+        own = near_at + 4 * dim * a
         for i in range(r):
             total = float(inner_product(own, at + 4 * dim * known[i], dim))
             for c in range(i):
@@ -192,22 +204,21 @@ def _utilities(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _weigh(
-    pools: Pools, options: Options, q: int, m: int, known: int, best: int, left: NDArray[np.bool_],
-    utilities: NDArray[np.float64], lengths: NDArray[np.float64], projected: NDArray[np.float64],
-    weights: NDArray[np.float64],
+    options: Options, m: int, known: int, best: int, left: NDArray[np.bool_],
+    utilities: NDArray[np.float64], lengths: NDArray[np.float64], projected: NDArray[np.float32],
+    near: NDArray[np.float32], weights: NDArray[np.float64],
 ) -> float:  # fmt: skip
     """Write w of the candidates that are left; return the sum."""
-    total = 0.0
-    at, dim, places = pools.vectors.ctypes.data, pools.vectors.shape[1], pools.places
+    total, at, dim = 0.0, near.ctypes.data, near.shape[1]
     factor = (1.0 - options.diversity) * options.scale
-    of_best = at + 4 * dim * places[q, best]
+    of_best = at + 4 * dim * best
     for a in range(m):
         if not left[a]:
             continue
         weights[a] = 1.0 if a == best else 0.0
         if a != best and factor > 0.0:
             variance = lengths[a] + lengths[best]
-            variance -= 2.0 * inner_product(of_best, at + 4 * dim * places[q, a], dim)
+            variance -= 2.0 * inner_product(of_best, at + 4 * dim * a, dim)
             for c in range(known):
                 gap = projected[a, c] - projected[best, c]
                 variance -= gap * gap
@@ -245,10 +256,10 @@ def _draw(
 def _take(
     pools: Pools, options: Options, q: int, m: int, taken: int, place: int,
     left: NDArray[np.bool_], closest: NDArray[np.float64], lengths: NDArray[np.float64],
-    listed: NDArray[np.int64],
+    near: NDArray[np.float32], listed: NDArray[np.int64],
 ) -> None:  # fmt: skip
     """Take note that a candidate was listed at a place."""
-    rows, places, brands = pools.rows, pools.places, pools.brands
+    rows, brands = pools.rows, pools.brands
     left[taken] = False
     if options.cap > 0 and brands[rows[q, taken]] != 0:
         brand, others = brands[rows[q, taken]], 0
@@ -259,13 +270,13 @@ def _take(
                 if brands[rows[q, a]] == brand:
                     left[a] = False
     if options.diversity > 0.0:
-        at, dim = pools.vectors.ctypes.data, pools.vectors.shape[1]
-        own = at + 4 * dim * places[q, taken]
+        at, dim = near.ctypes.data, near.shape[1]
+        own = at + 4 * dim * taken
         for a in range(m):
             if left[a]:
                 both = lengths[a] * lengths[taken]
                 cosine = 0.0
                 if both > _SMALLEST:
-                    cosine = inner_product(own, at + 4 * dim * places[q, a], dim) / np.sqrt(both)
+                    cosine = inner_product(own, at + 4 * dim * a, dim) / np.sqrt(both)
                 if place == 0 or cosine > closest[a]:
                     closest[a] = cosine
