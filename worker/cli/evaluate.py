@@ -6,6 +6,7 @@ from worker.cli.evaluation_options import (
     BundlesOption,
     CutOption,
     DeviceOption,
+    DiversityOption,
     EventsOption,
     ExcludeSeenOption,
     ItemsOption,
@@ -41,6 +42,7 @@ def evaluate(
     segments: SegmentsOption = None,
     users_file: UsersFileOption = None,
     scenarios: ScenariosOption = None,
+    diversity: DiversityOption = None,
 ) -> None:
     """Rank the whole catalogue before each event of each new user, then learn from the event.
 
@@ -70,6 +72,7 @@ def evaluate(
         rivals=rivals,
         tune=tune,
         inner_loop_off=off,
+        diversity=tuple(diversity or ()),
         segments=segments,
         users_file=users_file,
         scenarios=ScenarioChoice.parse(scenarios, "--scenarios") if scenarios else None,

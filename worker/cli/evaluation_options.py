@@ -58,6 +58,17 @@ SeedOption = Annotated[
     int, typer.Option(min=0, help="Of rivals' training, and of every sample that is drawn.")
 ]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+DiversityOption = Annotated[
+    list[float] | None,
+    typer.Option(
+        min=0.0,
+        max=0.99,
+        help="Score each bundle also with lists spread out so much (policy.diversity); several"
+        " times for several.",
+        show_default=False,
+        rich_help_panel=_MORE,
+    ),
+]
 SegmentsOption = Annotated[
     str | None,
     typer.Option(

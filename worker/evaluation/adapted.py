@@ -12,6 +12,7 @@ from torch import Tensor
 
 from worker.data import EventLog, ItemTable
 from worker.evaluation.baselines.base import Setting
+from worker.evaluation.diverse import DiverseRanking
 from worker.evaluation.top_lists import TopLists
 from worker.item_memory.history import UserHistories
 from worker.item_memory.memory import ItemMemory
@@ -21,6 +22,7 @@ from worker.model.mixing import walk
 from worker.model.serving import ServingModel
 from worker.ranking import ranks_in, top_in
 from worker.ranking_quality import TOP
+from worker.rows import NO_ITEM
 from worker.split import SCORED_EVENTS
 from worker.training.sequences import StreamBatch, UserStreams
 
@@ -48,6 +50,11 @@ class Ablation:
         return model + "".join(part for part, kept in parts if not kept)
 
 
+def variant_name(model: str, ablation: Ablation, diversity: float) -> str:
+    """Return the name in reports of a model with parts switched off, or its lists spread out."""
+    return ablation.name(model) + (f"_diversity_{diversity:g}" if diversity else "")
+
+
 class AdaptedRecommender:
     """`StreamRecommender` around a `ServingModel`.
 
@@ -61,6 +68,7 @@ class AdaptedRecommender:
         items: the catalogue.
         ablation: what is switched off.
         exclude_seen: leave out what the user has already acted on; see the baselines.
+        diversity: spreads the lists out, as `policy.diversity` does.
         name: of the model in reports; what `Ablation.name` makes of it.
     """
 
@@ -71,18 +79,20 @@ class AdaptedRecommender:
         *,
         ablation: Ablation | None = None,
         exclude_seen: bool = False,
+        diversity: float = 0.0,
         name: str = "innerloop",
     ) -> None:
         self._model = model
         self._items = items
         self._ablation = ablation or Ablation()
         self._exclude_seen = exclude_seen
+        self._diversity = diversity
         self._name = name
 
     @property
     def name(self) -> str:
         """The name of the method in reports."""
-        return self._ablation.name(self._name)
+        return variant_name(self._name, self._ablation, self._diversity)
 
     @property
     def settings(self) -> dict[str, Setting]:
@@ -94,6 +104,7 @@ class AdaptedRecommender:
             "inner_loop": self._ablation.inner_loop,
             "item_memory": self._mixes,
             "text_of_new_items": self._ablation.text,
+            "diversity": self._diversity,
             "training_seed": manifest.provenance.seed,
             **({} if held is None else {"held_out": f"{held.column}={','.join(held.values)}"}),
             **manifest.provenance.settings,
@@ -140,12 +151,18 @@ class AdaptedRecommender:
             scores_of = self._mixed_scores(queries, vectors, memory, events)
         else:
             scores_of = self._dense_scores(queries, vectors, seen)
+        diverse = DiverseRanking(self._diversity, vectors) if self._diversity else None
         for these, scores in scores_of:
             found = ranking.ranks(scores, these)
+            spread = None
+            if diverse is not None:
+                left_out = ranking.seen[these] if self._exclude_seen else None
+                targets = ranking.targets[these].cpu().numpy()
+                found, spread = diverse.rerank(scores, found, targets, left_out)
             ranks[position[these]] = found
             for i in np.flatnonzero(listed[these] & (found >= 0)):
-                top = ranking.top(scores, these, int(i))
-                lists.add(int(position[these][i]), order[top])
+                top = ranking.top(scores, these, int(i)) if spread is None else spread[i]
+                lists.add(int(position[these][i]), order[top[top != NO_ITEM]])
             lists.advance(len(found))
         return ranks
 

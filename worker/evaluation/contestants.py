@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from schemas.errors import EvaluationError
 from worker.data import ItemTable
-from worker.evaluation.adapted import Ablation, AdaptedRecommender
+from worker.evaluation.adapted import Ablation, AdaptedRecommender, variant_name
 from worker.evaluation.job import EvaluationData, EvaluationJob, NamedBundle
 from worker.evaluation.rivals import chosen_rivals, rival_contestant
 from worker.evaluation.runner import Contestant, OnTrial, Prepared
@@ -46,13 +46,15 @@ def _of_bundle(bundle: NamedBundle, job: EvaluationJob, data: EvaluationData) ->
         # One that was trained on more is there to show what could be had, not why.
         ablations = _ablations(bundle, scenarios=data.scenarios is not None)
     model = functools.cache(lambda: ServingModel.load(bundle.folder, job.device))
+    variants = [(ablation, 0.0) for ablation in ablations]
+    variants += [(Ablation(), diversity) for diversity in job.diversity]
     return [
         Contestant(
-            ablation.name(bundle.name),
-            _prepare(bundle, model, job, data.items, ablation=ablation),
+            variant_name(bundle.name, ablation, diversity),
+            _prepare(bundle, model, job, data.items, ablation=ablation, diversity=diversity),
             trained_on_more,
         )
-        for ablation in ablations
+        for ablation, diversity in variants
     ]
 
 
@@ -84,6 +86,7 @@ def _prepare(
     items: ItemTable,
     *,
     ablation: Ablation,
+    diversity: float,
 ) -> Callable[[OnTrial], Prepared]:
     def prepare(on_trial: OnTrial) -> Prepared:
         loaded = model()
@@ -93,6 +96,7 @@ def _prepare(
                 items,
                 ablation=ablation,
                 exclude_seen=job.exclude_seen,
+                diversity=diversity,
                 name=bundle.name,
             ),
             trained_seconds=loaded.bundle.manifest.metrics.get("training_seconds"),

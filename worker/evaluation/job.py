@@ -47,6 +47,8 @@ class EvaluationJob:
     """Choose the rivals' settings on a validation slice; else take their first ones."""
     inner_loop_off: bool = True
     """Also score each bundle with its fast weights kept at their start."""
+    diversity: tuple[float, ...] = ()
+    """Also score each bundle with its lists spread out so much, as `policy.diversity` does."""
     segments: str | None = None
     """A column of `users_file`; None takes the users' activity."""
     users_file: Path | None = None
