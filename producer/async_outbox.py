@@ -54,6 +54,11 @@ class AsyncReceipt:
         """Whether it is known what became of the event."""
         return self._future.done()
 
+    @property
+    def delivered(self) -> bool:
+        """Whether a broker has acknowledged the event."""
+        return self._future.done() and self._future.exception() is None
+
     def settle(self, error: KafkaError | None) -> None:
         """Say what became of the event; in the event loop."""
         if error is None:

@@ -15,9 +15,11 @@ from schemas.settings.policy import PolicySettings, Restriction, ScoreRule
 from schemas.settings.root import Settings, load_settings
 from schemas.settings.section import Properties
 from schemas.settings.serving import MetricsSettings, PrivacySettings, WorkerSettings
+from schemas.settings.storefront import CollectorSettings
 
 __all__ = [
     "MANAGED_PROPERTIES",
+    "CollectorSettings",
     "InsightsSettings",
     "KafkaSettings",
     "MetricsSettings",

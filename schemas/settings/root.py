@@ -29,6 +29,7 @@ from schemas.settings.sources import (
     flat_content,
     read_toml,
 )
+from schemas.settings.storefront import CollectorSettings
 
 
 class Settings(BaseSettings):
@@ -49,6 +50,7 @@ class Settings(BaseSettings):
     insights: InsightsSettings = InsightsSettings()
     metrics: MetricsSettings = MetricsSettings()
     privacy: PrivacySettings = PrivacySettings()
+    collector: CollectorSettings = CollectorSettings()
 
     @classmethod
     def settings_customise_sources(

@@ -92,7 +92,7 @@ def test_what_the_shipped_example_comments_out_is_right_too(tmp_path):
     file = tmp_path / "all.toml"
     file.write_text(active, encoding="utf-8")
     settings = load_settings(file)
-    assert len(tomllib.loads(active)) == len(tomllib.loads(text)) + 1  # [privacy]
+    assert len(tomllib.loads(active)) == len(tomllib.loads(text)) + 2  # [privacy], [collector]
     assert settings.wire.format == "avro"
     assert settings.wire.registry_properties == {"ssl.ca.location": "/etc/innerloop/ca.pem"}
     assert settings.worker.variant == "treatment"

@@ -10,6 +10,7 @@ import typer
 from schemas.errors import InnerloopError
 from worker.cli.bench import bench_app
 from worker.cli.broker import broker_app
+from worker.cli.collect import collect
 from worker.cli.dataset import dataset_app
 from worker.cli.demo import demo
 from worker.cli.dlq import dlq_app
@@ -38,6 +39,7 @@ app.command()(train)
 app.command()(evaluate)
 app.command("worker")(run_worker)
 app.command()(replay)
+app.command()(collect)
 app.command()(export_encoder)
 app.command()(tune_encoder)
 app.command("schemas")(write_schemas)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from producer.metrics import TRACKER_SPECS
+from producer.metrics import COLLECTOR_SPECS, OPEN_LABELS, TRACKER_SPECS
 from schemas.metric_spec import described
 from worker.metrics_endpoint import metrics_reference
 
@@ -13,7 +13,15 @@ What the SDK counts in the application that uses it ([docs/producer.md](producer
 registry given to the tracker. Written from `producer/metrics.py`."""
 
 
+_COLLECTOR = """
+# Metrics of the collector
+
+What `innerloop collect` serves at `http://127.0.0.1:9465/metrics` (settings `metrics.host`,
+`collector.metrics_port`, `metrics.enabled`); those of a tracker, above, stand beside them."""
+
+
 def metrics_page() -> str:
     """Return the content of docs/metrics.md."""
     lines = [_TRACKERS, *described(TRACKER_SPECS.values(), {})]
+    lines += [_COLLECTOR, *described(COLLECTOR_SPECS.values(), OPEN_LABELS)]
     return metrics_reference() + "\n".join(lines) + "\n"

@@ -1,0 +1,1 @@
+"""The HTTP collector: the door through which browsers and other services send events."""

@@ -1,0 +1,1 @@
+"""Vendors' payloads, mapped onto the canonical event: one module each."""
