@@ -45,6 +45,13 @@ class Kills:
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kills", type=int, default=6, help="times that workers are killed")
     parser.addoption("--kill-seed", type=int, default=1, help="decides where they are killed")
+    parser.addoption("--silence", type=float, default=5, help="seconds without brokers")
+
+
+@pytest.fixture
+def silence_s(request: pytest.FixtureRequest) -> float:
+    """The flag --silence."""
+    return float(request.config.getoption("--silence"))
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from worker.item_sharing.interface import MemorySource
 from worker.metrics import WorkerMetrics
 from worker.metrics_endpoint import serve_metrics
 from worker.model.interface import AdaptationModel
+from worker.out_of_memory import out_of_memory_explained
 from worker.rollout.loading import LoadedModel, ModelLoader, ModelShelf, bundle_loader
 from worker.rollout.rollout import NO_PLAN, BeginAnewError, Rollout, Served
 from worker.session import Session
@@ -77,6 +78,7 @@ class WorkerService:
             DeadLetterFloodError: too many records are unusable. Those of the micro-batch are not
                 committed.
             RegistryError: the schema registry cannot be asked.
+            OutOfMemoryError: of the device, or beside it; the message says what to make smaller.
             InnerloopError: worker.follow_models is on, the plan's primary cannot be loaded, and
                 there is no other model to begin with.
         """
@@ -137,7 +139,8 @@ class WorkerService:
             session.start()
             self.serving.set()
             while not self._stop.is_set():
-                session.step()
+                with out_of_memory_explained(self.settings.worker):
+                    session.step()
                 self._health.came_round(session.waiting_for)
             well = True
         finally:
