@@ -16,9 +16,11 @@ from worker_parts import Worker, event, item
 
 from schemas.clickstream import EventType
 from schemas.recommendations import ReasonEvent, ReasonKind
-from schemas.settings import PolicySettings, ScoreRule, WorkerSettings
+from schemas.settings import PolicySettings, Restriction, ScoreRule, Settings, WorkerSettings
 from worker.catalogue import Catalogue, ItemChange
 from worker.policy.policy import Policy
+from worker.rollout.loading import LoadedModel
+from worker.rollout.rehearsal import rehearse
 from worker.rows import NO_ITEM
 from worker.stages.rank import MemoryStep, rank
 
@@ -49,7 +51,7 @@ def capped(ranking: list[int], cap: int, k: int) -> list[int]:
 @pytest.mark.parametrize("way", ["index", "matrix"])
 @pytest.mark.parametrize("with_memory", [False, True])
 @pytest.mark.parametrize(("cap", "candidates"), [(1, 1), (1, 100), (2, 1), (3, 8)])
-def test_capped_lists_are_the_best_there_are(  # noqa: PLR0917
+def test_capped_lists_are_the_best_there_are(
     request, monkeypatch, way, with_memory, cap, candidates
 ):
     draw, k, n, items = np.random.default_rng(4), 5, 24, 30
@@ -207,6 +209,15 @@ def test_reasons_say_what_the_user_did_last_with_the_item():
             assert listed.reason.event_type is expected
             found.add(expected)
     assert len(found) == 4
+
+
+def test_a_policy_refuses_no_bundle_in_a_rehearsal():
+    policy = PolicySettings(
+        leave_out="seen", restrictions=(Restriction(categories=("Shoes",)),), brand_cap=1,
+        diversity=0.3, exploration="posterior",
+    )  # fmt: skip
+    settings = Settings(policy=policy, worker=WorkerSettings(top_k=64))
+    rehearse(LoadedModel(FakeModel(), None), settings)
 
 
 def test_live_quality_is_measured_under_a_policy_and_warming_up_takes_it_along():
