@@ -13,10 +13,10 @@ from typing import Any
 
 import msgspec
 
-from producer.pseudonyms import pseudonymiser
 from schemas.clickstream import ClickstreamEvent
 from schemas.documents.docstrings import attribute_docs
 from schemas.errors import EventError
+from schemas.pseudonyms import pseudonymiser
 from schemas.settings import Settings
 
 FIELDS = frozenset(ClickstreamEvent.__struct_fields__)

@@ -13,11 +13,11 @@ import msgspec
 
 from producer.datasets import EventFile, ItemFile, Selection
 from producer.pacing import Pace, Pacer
-from producer.pseudonyms import pseudonymiser
 from producer.publisher import Publisher
 from schemas.catalog import CatalogItem
 from schemas.clickstream import ClickstreamEvent
 from schemas.errors import BrokerError
+from schemas.pseudonyms import pseudonymiser
 from schemas.settings import Settings
 from schemas.topics import Topic
 

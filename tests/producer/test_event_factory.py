@@ -8,9 +8,9 @@ from decimal import Decimal
 import pytest
 
 from producer.event_factory import EventFactory
-from producer.pseudonyms import pseudonymiser
 from schemas.clickstream import ClickstreamEvent, EventType
 from schemas.errors import EventError
+from schemas.pseudonyms import pseudonymiser
 from schemas.settings import PrivacySettings, Settings
 
 NOW = 1_763_800_000_000

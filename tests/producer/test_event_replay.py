@@ -19,13 +19,13 @@ from confluent_kafka import KafkaException, Message
 
 from producer.datasets import EventFile, open_items
 from producer.pacing import Pace
-from producer.pseudonyms import pseudonymiser
 from producer.publisher import Publisher
 from producer.replay import ReplayReport, replay
 from schemas.catalog import CatalogItem
 from schemas.clickstream import ClickstreamEvent, EventType
 from schemas.codec import build_codec
 from schemas.errors import BrokerError, CodecError, SettingsError
+from schemas.pseudonyms import pseudonymiser
 from schemas.settings import PrivacySettings, Settings
 from schemas.topics import Topic
 from worker.kafka_admin import create_topics

@@ -15,9 +15,9 @@ from prometheus_client import CollectorRegistry
 from tracking import away, decoded, with_kafka
 
 from producer import Tracker
-from producer.pseudonyms import pseudonymiser
 from schemas.clickstream import EventType
 from schemas.errors import BrokerError, DeliveryError, EventError, QueueFullError
+from schemas.pseudonyms import pseudonymiser
 from schemas.settings import Settings
 from schemas.topics import Topic
 from worker.kafka_admin import create_topics

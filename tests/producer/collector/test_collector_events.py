@@ -7,8 +7,8 @@ import json
 import pytest
 from collecting import KEY, NOW
 
-from producer.pseudonyms import pseudonymiser
 from schemas.clickstream import ClickstreamEvent, EventType
+from schemas.pseudonyms import pseudonymiser
 
 VIEW = {"type": "view", "user_id": "u", "item_id": "i"}
 
