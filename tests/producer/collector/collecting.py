@@ -17,6 +17,7 @@ from schemas.clickstream import ClickstreamEvent
 from schemas.codec import build_codec
 from schemas.settings import Settings
 from schemas.topics import Topic
+from worker.stages.decode import Decoder
 
 KEY = "web-key-0123456789"
 OTHER_KEY = "app-key-0123456789"
@@ -72,9 +73,20 @@ class Collector:
         return error
 
     def messages(self) -> list[Message]:
-        return self.consume(self.settings, Topic.CLICKSTREAM)
+        """Return the records that were published, all of which a worker takes."""
+        found = self.consume(self.settings, Topic.CLICKSTREAM)
+        worker = Decoder(
+            build_codec(self.settings.wire),
+            max_bytes=self.settings.worker.max_event_bytes,
+            max_future_ms=self.settings.worker.max_future_seconds * 1000,
+            now_ms=lambda: NOW,
+        )
+        decoded = worker.decode(found)
+        assert not decoded.dead_letters
+        assert len(decoded.events) == len(found)
+        return found
 
     def events(self) -> list[ClickstreamEvent]:
-        """Return what was published, in the order of the events' ids where times are equal."""
+        """Return what was published, by the events' times."""
         decode = build_codec(self.settings.wire).decoder(ClickstreamEvent)
         return sorted((decode(m.value()) for m in self.messages()), key=lambda e: e.time)
