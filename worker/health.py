@@ -28,18 +28,25 @@ class Health:
     Args:
         stuck_s: a loop that does not come round for longer is stuck, seconds.
         clock: monotonic, seconds.
+        first: what is waited for at the start.
     """
 
-    def __init__(self, stuck_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        stuck_s: float,
+        clock: Callable[[], float] = time.monotonic,
+        first: str = "the catalogue",
+    ) -> None:
         self.stuck_s = stuck_s
         self._clock = clock
+        self._first = first
         self._round: float | None = None
-        self._waiting_for: str | None = "the catalogue"
+        self._waiting_for: str | None = first
 
     def starting(self) -> None:
         """Note that the worker reads what it needs; that may take as long as it takes."""
         self._round = None
-        self._waiting_for = "the catalogue"
+        self._waiting_for = self._first
 
     def came_round(self, waiting_for: str | None = None) -> None:
         """Note that the loop goes on.

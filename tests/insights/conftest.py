@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
@@ -35,10 +36,19 @@ class InsightsRun:
         self._consume_all = consume_all
         self._running: list[subprocess.Popen[bytes]] = []
 
-    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+    def start(self, *arguments: str, member: str | None = None) -> subprocess.Popen[bytes]:
+        """Start a process; `member` makes it another one, with an id and tables of its own."""
+        file = self._file
+        if member is not None:
+            content = json.loads(file.read_text())
+            content["kafka"]["consumer_properties"]["group.instance.id"] = member
+            content["insights"]["folder"] += f"-{member}"
+            content["insights"]["metrics_port"] = 0
+            file = file.with_name(f"{member}.json")
+            file.write_text(json.dumps(content))
         with self._log.open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, str(PROGRAM), str(self._file), *arguments],
+                [sys.executable, str(PROGRAM), str(file), *arguments],
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )

@@ -1,20 +1,26 @@
 """`innerloop insights` in a process of its own, which may be told to die at a point of a round.
 
-    python insights_process.py SETTINGS.json [--die POINT ROUND]
+    python insights_process.py SETTINGS.json [--die POINT ROUND] [--stall HOW]
 
 With a point it kills itself there, hard, in the round of work of that number, counted over all
 partitions: after the outcomes are acknowledged ("outcomes"), when tables are written but nothing is
 acknowledged ("tables"), after that is acknowledged and before the records are ("durable"), or when
 offsets are committed ("commit").
+
+Told to stall it takes in no record though it goes on ("deaf"), or its event loop stands still
+("frozen").
 """
 
 import argparse
+import asyncio
 import logging
 import os
 import signal
+import time
 from pathlib import Path
 
 from schemas.settings import Settings
+from worker.insights.app import Inbox
 from worker.insights.counting import Counting
 from worker.insights.faust_parts import _CarefulConsumer
 from worker.insights.service import run_insights
@@ -57,11 +63,27 @@ def die_at(point: str, number: int) -> None:
     _CarefulConsumer._commit = counted_commit
 
 
+def stall(how: str) -> None:
+    async def never(self, event):
+        await asyncio.Event().wait()
+
+    async def frozen(self, *args):
+        time.sleep(3600)
+
+    if how == "deaf":
+        Inbox.put = never
+    else:
+        Counting.round = frozen
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("settings", type=Path)
     parser.add_argument("--die", nargs=2, metavar=("POINT", "ROUND"))
+    parser.add_argument("--stall", choices=["deaf", "frozen"])
     given = parser.parse_args()
+    if given.stall:
+        stall(given.stall)
     if given.die:
         die_at(given.die[0], int(given.die[1]))
     logging.basicConfig(

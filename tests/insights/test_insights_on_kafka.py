@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import urllib.request
+
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from storefront import publish_events, publish_recommendations, traffic
 
+from schemas.errors import BrokerError
+from schemas.topics import Topic
+from worker.broker.readiness import free_port
+from worker.insights.indicators import indicators
+from worker.insights.metrics import SPECS
 from worker.insights.recompute import Recomputed, recompute
+from worker.insights.report import make_report
+from worker.insights.topics import insights_topics
 from worker.insights.trends import ALL_SURFACES
+from worker.kafka_admin import create_topics
 
 
 def batch(settings, made) -> Recomputed:
@@ -88,3 +99,82 @@ def test_killed_at_three_points_it_says_what_a_batch_says(insights_settings, ins
             assert process.wait(60) == -9, run.log[-3000:]
     run.start()
     check_all(run, expected)
+
+
+def test_another_process_takes_over_and_report_and_metrics_agree(insights_settings, insights_run):
+    port = free_port()
+    settings = insights_settings.model_copy(
+        update={"insights": insights_settings.insights.model_copy(update={"metrics_port": port})}
+    )
+    made = traffic(seed=11, number=1500)
+    half = len(made.events) // 2
+    run = insights_run(settings)
+    run.start()
+    second = run.start(member="second")
+    publish_events(settings, made.events[:half])
+    publish_recommendations(settings, made.recommendations[:half])
+    run.eventually(
+        lambda: len(run.outcomes()) > 50 and run.log.count("partitions with") > 1, "two at work"
+    )
+    second.kill()
+    publish_recommendations(settings, made.recommendations[half:])
+    publish_events(settings, made.events[half:])
+    expected = batch(settings, made)
+    check_all(run, expected)
+    report = make_report(settings, again=True)
+    assert report.differing == 0
+    assert flat(report.sums) == flat(expected.sums)
+    told = make_report(settings)
+    for variant, row in told.sums.items():
+        assert row.clicked == expected.sums[variant].clicked
+        assert row.revenue["EUR"].squares == pytest.approx(
+            expected.sums[variant].revenue["EUR"].squares
+        )
+    check_metrics(run, port, expected)
+
+
+def check_metrics(run, port, expected) -> None:
+    shown = {v: indicators(v, row, 0.95) for v, row in expected.sums.items()}
+    wanted = {(v, "click_through_rate", "low"): i.click_through.low for v, i in shown.items()}
+    wanted |= {(v, "hit_rate", "estimate"): i.hit_rate.value for v, i in shown.items()}
+
+    def scraped() -> dict:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as response:
+            families = list(text_string_to_metric_families(response.read().decode()))
+        names = {f.name + "_total" * (f.type == "counter") for f in families}
+        assert {n for n in names if not n.endswith("_created")} == set(SPECS)
+        (rates,) = [f for f in families if f.name == "innerloop_insights_rate"]
+        return {
+            (s.labels["variant"], s.labels["rate"], s.labels["bound"]): s.value
+            for s in rates.samples
+        }
+
+    run.eventually(
+        lambda: all(scraped().get(k) == pytest.approx(v) for k, v in wanted.items()), "metrics", 20
+    )
+
+
+@pytest.mark.parametrize("how", ["deaf", "frozen"])
+def test_a_process_that_stalls_ends_with_an_error(insights_settings, insights_run, how):
+    settings = insights_settings.model_copy(
+        update={"insights": insights_settings.insights.model_copy(update={"stall_seconds": 2.0})}
+    )
+    made = traffic(seed=3, number=50)
+    publish_events(settings, made.events)
+    run = insights_run(settings)
+    process = run.start("--stall", how)
+    assert process.wait(60) == 2
+    assert "error: innerloop insights has stalled: " in run.log
+    assert "insights.stall_seconds" in run.log
+
+
+def test_topics_that_do_not_fit_together_are_refused(kafka_settings):
+    with pytest.raises(BrokerError, match=r"clickstream does not exist; run `innerloop topics"):
+        insights_topics(kafka_settings)
+    create_topics(kafka_settings, (Topic.CLICKSTREAM, Topic.OUTCOMES, Topic.TRENDING))
+    other = kafka_settings.model_copy(
+        update={"kafka": kafka_settings.kafka.model_copy(update={"partitions": 2})}
+    )
+    create_topics(other, (Topic.RECOMMENDATIONS,))
+    with pytest.raises(BrokerError, match=r"recommendations has 2 partitions and .* has 3"):
+        insights_topics(kafka_settings)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from producer.metrics import COLLECTOR_SPECS, OPEN_LABELS, TRACKER_SPECS
 from schemas.metric_spec import described
+from worker.insights.metrics import OPEN_LABELS as INSIGHTS_LABELS
+from worker.insights.metrics import SPECS as INSIGHTS_SPECS
 from worker.metrics_endpoint import metrics_reference
 
 _TRACKERS = """
@@ -20,8 +22,17 @@ What `innerloop collect` serves at `http://127.0.0.1:9465/metrics` (settings `me
 `collector.metrics_port`, `metrics.enabled`); those of a tracker, above, stand beside them."""
 
 
+_INSIGHTS = """
+# Metrics of insights
+
+What `innerloop insights` serves at `http://127.0.0.1:9466/metrics` (settings `metrics.host`,
+`insights.metrics_port`, `metrics.enabled`), with `/health` and `/ready` beside them. Written from
+`worker/insights/metrics.py`."""
+
+
 def metrics_page() -> str:
     """Return the content of docs/metrics.md."""
     lines = [_TRACKERS, *described(TRACKER_SPECS.values(), {})]
     lines += [_COLLECTOR, *described(COLLECTOR_SPECS.values(), OPEN_LABELS)]
+    lines += [_INSIGHTS, *described(INSIGHTS_SPECS.values(), INSIGHTS_LABELS)]
     return metrics_reference() + "\n".join(lines) + "\n"

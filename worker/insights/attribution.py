@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from schemas.clickstream import SUPPORT_TYPES, ClickstreamEvent, EventType
 from schemas.insights import RecommendationOutcome
 from schemas.recommendations import Recommendation
-from worker.insights.indicators import Money, Sums, utc_day
+from worker.insights.indicators import DAY_MS, Money, Sums, utc_day
 from worker.insights.user_record import KeptRecommendation, Led, UserRecord, day_variant
 
 
@@ -45,6 +45,11 @@ class AttributionRule:
     click_types: Collection[EventType]
     days: int
     """Days of sums that a user keeps."""
+
+    @property
+    def retention_ms(self) -> int:
+        """A user who was idle for longer has nothing that counts any more."""
+        return max(2 * self.window_ms, (self.days + 1) * DAY_MS)
 
     def leads_to(self, kind: EventType) -> Led | None:
         """Return what an event of this type is of a recommendation; None if nothing."""

@@ -19,9 +19,10 @@ from worker.insights.metrics import InsightsMetrics, SourceTopic
 from worker.insights.partition import Partition, Rules, Work
 from worker.insights.parts import IndicatorsPart, PartKey, decode_key, encode_indicators, encode_key
 from worker.insights.reading import EndCheck
+from worker.insights.sweep import Sweep
 from worker.insights.topics import InsightsTopics
 from worker.insights.trends import DecayedCounts, decode_counts, encode_counts
-from worker.insights.user_record import UserRecord, day_variant, decode_user, encode_user
+from worker.insights.user_record import UserRecord, decode_user, encode_user
 
 _LOG = logging.getLogger(__name__)
 
@@ -68,6 +69,7 @@ class Counting:
         self._anchors: dict[int, Event] = {}
         self._unsent: set[PartKey] = set()
         self._check = EndCheck(lambda: False, now_ms)
+        self._sweep = Sweep(users, now_ms)
 
     async def round(
         self, take: Callable[[], list[Event]], queue_is_empty: Callable[[], bool]
@@ -88,6 +90,7 @@ class Counting:
                     return len(events)
         await self._look_for_ends()
         self._hold_back()
+        self._sweep.some(self._partitions, self._anchors)
         return len(events)
 
     async def send_parts(self) -> None:
@@ -126,31 +129,30 @@ class Counting:
             key = decode_key(raw)
             if key.partition in owned and key.surface is not None:
                 counts[key.partition][key.surface] = decode_counts(value)
-        totals = {number: SumsTable() for number in owned}
-        known = 0
-        for number, value in enumerate(list(self._users.values())):
-            user = decode_user(value)
-            if user.partition in owned:
-                known += 1
-                for day, sums in user.days.items():
-                    totals[user.partition].add(day_variant(day), sums)
-            if number % _TURN == 0:
-                await asyncio.sleep(0)
         self._partitions = {
             number: Partition(
                 number,
                 self._rules,
                 load_user=self._load_user,
                 counts=counts[number],
-                totals=totals[number],
+                totals=SumsTable(),
                 wait_ms=self._wait_ms,
             )
             for number in sorted(owned)
         }
+        known = 0
+        for number, value in enumerate(list(self._users.values())):
+            user = decode_user(value)
+            if user.partition in owned:
+                known += 1
+                self._partitions[user.partition].know(user)
+            if number % _TURN == 0:
+                await asyncio.sleep(0)
         # A part may not have been sent before the last owner ended.
         self._unsent = {PartKey(number) for number in owned}
         self._unsent |= {PartKey(n, surface) for n in owned for surface in counts[n]}
         self._generation = generation
+        self._sweep = Sweep(self._users, self._now_ms)
         _LOG.info("%d partitions with %d users", len(owned), known)
 
     def _load_user(self, user_id: str) -> UserRecord | None:

@@ -100,6 +100,8 @@ class Partition:
         self.buffer = JoinBuffer(wait_ms)
         self.counts = counts
         self.totals = totals
+        self.clock_ms = 0
+        """Latest time of an event or a recommendation."""
         self._rules = rules
         self._load_user = load_user
 
@@ -109,6 +111,18 @@ class Partition:
         for _ in self.steps(work):
             pass
         return work
+
+    def know(self, user: UserRecord) -> None:
+        """Count a user of the table."""
+        self._count(user, 1)
+        self.clock_ms = max(self.clock_ms, user.newest)
+
+    def forget_if_idle(self, user: UserRecord) -> bool:
+        """Return whether a user of the table was idle for so long that nothing of it counts."""
+        if user.newest >= self.clock_ms - self._rules.attribution.retention_ms:
+            return False
+        self._count(user, -1)
+        return True
 
     def steps(self, work: Work) -> Iterator[None]:
         """Do the same one record at a time, so that others can have their turn in between."""
@@ -137,6 +151,7 @@ class Partition:
         if record.offset <= user.recommendations_offset:
             return Fate.REPLAYED
         user.recommendations_offset = record.offset
+        self.clock_ms = max(self.clock_ms, message.event_time)
         added = apply_recommendation(user, message, self._rules.attribution)
         return Fate.APPLIED if added else Fate.COPY
 
@@ -155,6 +170,7 @@ class Partition:
         if replayed:
             return Fate.REPLAYED
         user.events_offset = record.offset
+        self.clock_ms = max(self.clock_ms, event.time)
         outcome, credit = apply_event(user, event, rule)
         if outcome is not None:
             work.outcomes.append(outcome)

@@ -7,6 +7,7 @@ import logging
 import faust
 
 from schemas.settings import Settings
+from worker.health import Health
 from worker.insights.app import build_app
 from worker.insights.metrics import InsightsMetrics
 from worker.insights.topics import insights_topics
@@ -26,9 +27,15 @@ def run_insights(settings: Settings) -> None:
     topics = insights_topics(settings)
     metrics = InsightsMetrics()
     watchdog = Watchdog(settings, topics)
-    app = build_app(settings, topics, metrics, watchdog.progress)
+    health = Health(settings.insights.stall_seconds, first="its tables")
+
+    def progress(records: int) -> None:
+        watchdog.progress(records)
+        health.came_round(None if app.tables.actives_ready else "its tables")
+
+    app = build_app(settings, topics, metrics, progress)
     endpoint = settings.metrics.model_copy(update={"port": settings.insights.metrics_port})
-    with serve_metrics(metrics, endpoint) as port, watchdog.watching(app):
+    with serve_metrics(metrics, endpoint, health) as port, watchdog.watching(app):
         if port is not None:
             _LOG.info("metrics at http://%s:%d/metrics", endpoint.host, port)
         worker = faust.Worker(app, override_logging=False, quiet=True, redirect_stdouts=False)

@@ -53,13 +53,19 @@ class UserRecord(msgspec.Struct, array_like=True):
     recommendations_offset: int = -1
     """Of the last recommendation applied."""
     latest: int = 0
-    """Latest time of an event or a recommendation, milliseconds."""
+    """Latest time of an event, milliseconds."""
     recommendations: list[KeptRecommendation] = []
     """By `time`, and among equals by offset."""
     seen: list[tuple[int, int]] = []
     """Of the latest events, a hash of the id and the offset: to tell copies."""
     days: dict[str, Sums] = {}
     """By `day_key`."""
+
+    @property
+    def newest(self) -> int:
+        """Latest time of an event or a recommendation, milliseconds."""
+        kept = self.recommendations
+        return max(self.latest, kept[-1].time if kept else 0)
 
     def is_copy(self, event_id: str, offset: int) -> bool:
         """Return whether an event with this id was seen at an earlier offset; note it if not."""
