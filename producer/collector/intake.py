@@ -167,5 +167,4 @@ class Intake:
 
 def _at(draft: Draft, field: str, message: str) -> PayloadError:
     """Return an error at the place in the payload that a field is from."""
-    path = draft.paths.get(field, field)
-    return PayloadError(path, message.removeprefix(f"{field}: "), draft.index)
+    return PayloadError(draft.path(field), message.removeprefix(f"{field}: "), draft.index)

@@ -26,6 +26,14 @@ class Draft:
     """By the names of `ClickstreamEvent`; `traceparent` may be among them."""
     paths: dict[str, str] = field(default_factory=dict)
     """Field → where in the payload it is from."""
+    root: str = ""
+    """Where fields are from that `paths` does not hold."""
+
+    def path(self, name: str) -> str:
+        """Return where in the payload a field is from, or would be; "" for no field."""
+        if name in self.paths or not (self.root and name):
+            return self.paths.get(name, name)
+        return f"{self.root}.{name}"
 
     def text(self, name: str, part: Part) -> None:
         """Take a text or an id from a part."""

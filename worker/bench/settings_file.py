@@ -26,7 +26,9 @@ def toml_text(settings: Settings) -> str:
         ]
         for name, table in tables.items():
             lines.append(f"[{section}.{name}]")
-            lines += [f"{json.dumps(key)} = {json.dumps(value)}" for key, value in table.items()]
+            lines += [
+                f"{json.dumps(key)} = {json.dumps(_plain(value))}" for key, value in table.items()
+            ]
     return "\n".join(lines) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""`innerloop bench floor`, `pipeline`, `growth` and `engines`: real processes on a broker."""
+"""`innerloop bench floor`, `pipeline`, `growth`, `engines`, `collector`: real processes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from worker.cli.bench_options import (
     repetitions,
     workload_of,
 )
-from worker.cli.options import ConfigOption
+from worker.cli.options import ConfigOption, settings_from
 
 
 def floor(
@@ -245,3 +245,35 @@ def engines(
         ),
     )
     measure_and_show(lambda folder: run_engines(plan, folder), json_out)
+
+
+def collector(
+    *,
+    broker: BrokerOption = "kafka",
+    events: Annotated[
+        int | None,
+        typer.Option(
+            min=100,
+            help="Events of a repetition where they are fastest. (default: 20000)",
+            show_default=False,
+        ),
+    ] = None,
+    partitions: PartitionsOption = None,
+    repeats: RepeatsOption = None,
+    seed: SeedOption = 0,
+    quick: QuickOption = False,
+    json_out: JsonOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Events over HTTP beside the raw producer: events per second, latency, processor time."""
+    from worker.bench.collector import CollectorPlan, run_collector
+
+    plan = CollectorPlan(
+        broker=broker,
+        events=events or (400 if quick else 20_000),
+        repeats=repetitions(repeats, quick),
+        partitions=partitions or (3 if quick else 8),
+        seed=seed,
+        settings=settings_from(config),
+    )
+    measure_and_show(lambda folder: run_collector(plan, folder), json_out)

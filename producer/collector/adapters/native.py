@@ -12,7 +12,7 @@ from schemas.clickstream import ClickstreamEvent
 SHARED = ("user_id", "session_id", "consent")
 """Fields that may be said once for all events of a batch."""
 
-_FIELDS = (*ClickstreamEvent.__struct_fields__, "traceparent")
+_FIELDS = frozenset((*ClickstreamEvent.__struct_fields__, "traceparent"))
 
 
 def native(payload: Part, received: Received) -> Mapped:
@@ -34,15 +34,14 @@ def _drafts(event: Part, shared: Part, index: int, received: Received) -> Iterat
     if not isinstance(own, dict):
         raise event.wrong("an object")
     assert isinstance(common, dict)
-    draft = Draft(index)
-    for name in _FIELDS:
-        here = name in own or name not in SHARED or name not in common
-        draft.paths[name] = event[name].path if here else shared[name].path
-        # As it is: the event's own type says what is wrong with it.
-        value: Any = own.get(name) if here else common[name]
-        if value is not None or (name == "consent" and (name in own or name in common)):
-            draft.fields[name] = value
-    time = draft.fields.get("time")
-    if isinstance(time, int) and not isinstance(time, bool):
-        draft.fields["time"] = corrected_time(time, shared["sent_at"].count(), received.time)
+    # As they are: the event's own type says what is wrong with them.
+    fields: dict[str, Any] = {name: value for name, value in own.items() if name in _FIELDS}
+    draft = Draft(index, fields, root=event.path)
+    for name in SHARED:
+        if name in common and name not in own:
+            draft.fields[name] = common[name]
+            draft.paths[name] = shared[name].path
+    time = fields.get("time")
+    if "sent_at" in common and isinstance(time, int) and not isinstance(time, bool):
+        fields["time"] = corrected_time(time, shared["sent_at"].count(), received.time)
     yield draft
