@@ -17,7 +17,9 @@ from worker.recommendation_ids import recommendation_ids
 from worker.recommendation_kernel import (
     DECIMALS,
     Bytes,
+    Extras,
     Messages,
+    room_for_extras,
     room_needed,
     write_messages,
 )
@@ -101,9 +103,6 @@ class RecommendationJson:
             rows=np.ascontiguousarray(ranked.rows, np.int64),
             scores=np.ascontiguousarray(ranked.scores, np.float32),
             reasons=np.ascontiguousarray(ranked.reasons, np.int64),
-            reason_types=_NO_TYPES if ranked.reason_types is None else ranked.reason_types,
-            types=_TYPES,
-            propensities=_NO_PROPENSITIES if ranked.propensities is None else ranked.propensities,
             items=self._known_items(),
             events_seen=np.ascontiguousarray(events_seen, np.int64),
             stepped=np.ascontiguousarray(adapted.stepped, np.bool_),
@@ -113,11 +112,12 @@ class RecommendationJson:
             event_times=np.ascontiguousarray(event_times, np.int64),
             end=np.frombuffer(b',"produced_at":%d}' % produced_at, np.uint8),
         )
-        room = room_needed(messages)
+        extras = _extras(ranked)
+        room = room_needed(messages) + (0 if extras is None else room_for_extras(extras))
         if room > len(self._out):
             self._out = np.empty(room, np.uint8)
         ends = np.empty(n, np.int64)
-        if not write_messages(messages, self._out, ends):
+        if not write_messages(messages, extras, self._out, ends):
             return None
         limits = [0, *ends.tolist()]
         view = self._out.data
@@ -127,3 +127,15 @@ class RecommendationJson:
         new = self._item_ids[len(self._items) :]
         self._items.extend([_encode(item_id) for item_id in new])
         return self._items.rows
+
+
+def _extras(ranked: Ranked) -> Extras | None:
+    """Return what a policy adds to lists; None if it adds nothing."""
+    types, propensities = ranked.reason_types, ranked.propensities
+    if types is None and propensities is None:
+        return None
+    return Extras(
+        _NO_TYPES if types is None else types,
+        _TYPES,
+        _NO_PROPENSITIES if propensities is None else propensities,
+    )

@@ -49,15 +49,15 @@ _SCORE = _bytes(',"score":')
 _SIMILAR = _bytes(',"reason":{"kind":"similar_to","item_id":')
 _START = _bytes(',"reason":{"kind":"start"')
 _TYPE = _bytes(',"event_type":')
-_END_REASON = _bytes("}")
+_END = _bytes("}")
 _PROPENSITY = _bytes(',"propensity":')
-_END_ITEM = _bytes("}")
+_END_ITEM = _bytes("}}")
 _SEEN = _bytes('],"events_seen":')
 _CAUSED = _bytes(',"caused_by":')
 _STEPPED = _bytes(',"adaptation":{"steps":1,"support_loss_before":')
 _AFTER = _bytes(',"support_loss_after":')
 _NO_STEP = _bytes(',"adaptation":{"steps":0,"support_loss_before":null,"support_loss_after":null')
-_OF_ITEM = len(_ITEM) + len(_SCORE) + _LONGEST_NUMBER + len(_SIMILAR) + 3
+_OF_ITEM = len(_ITEM) + len(_SCORE) + _LONGEST_NUMBER + len(_SIMILAR) + len(_END_ITEM) + 1
 _OF_PROPENSITY = len(_PROPENSITY) + _LONGEST_NUMBER
 _OF_MESSAGE = (
     sum(map(len, (_HEAD, _USER, _ITEMS, _SEEN, _CAUSED, _STEPPED, _AFTER, _NO_STEP)))
@@ -88,12 +88,6 @@ class Messages(NamedTuple):
     """(n, k)."""
     reasons: NDArray[np.int64]
     """Catalogue rows of what explains them, (n, k), or `NO_ITEM`."""
-    reason_types: NDArray[np.uint8]
-    """What the user did with that, as rows of `types`, (n, k); without rows to leave it out."""
-    types: ByteRows
-    """Names as JSON strings."""
-    propensities: NDArray[np.float64]
-    """Of the items, (n, k), in (0, 1]; without rows to leave them out."""
     items: ByteRows
     """Items' ids as JSON strings, quotes included, by catalogue row."""
     events_seen: NDArray[np.int64]
@@ -107,6 +101,18 @@ class Messages(NamedTuple):
     """After the event's time: the same for all."""
 
 
+class Extras(NamedTuple):
+    """What a policy adds to n recommendations."""
+
+    reason_types: NDArray[np.uint8]
+    """What the user did with the items of the reasons, as rows of `types`, (n, k); without rows to
+    leave it out."""
+    types: ByteRows
+    """Names as JSON strings."""
+    propensities: NDArray[np.float64]
+    """Of the items, (n, k), in (0, 1]; without rows to leave them out."""
+
+
 @njit(cache=True)
 def room_needed(messages: Messages) -> int:
     """Return a number of bytes that the messages do not exceed; send for the items' ids."""
@@ -116,10 +122,6 @@ def room_needed(messages: Messages) -> int:
     ids = messages.user_ids.starts[n] + messages.event_ids.starts[n]
     fixed = 2 * messages.ids.shape[1] + len(messages.model) + len(messages.end)
     room: int = _LONGEST_ESCAPE * ids + n * (_OF_MESSAGE + fixed + k * _OF_ITEM)
-    if len(messages.propensities):
-        room += n * k * _OF_PROPENSITY
-    if len(messages.reason_types):
-        room += n * k * (len(_TYPE) + len(messages.types.data))
     for i in range(n):
         for j in range(k):
             row, reason = rows[i, j], reasons[i, j]
@@ -130,6 +132,12 @@ def room_needed(messages: Messages) -> int:
                 if reason != _NO_ITEM:
                     room += starts[reason + 1] - starts[reason]
     return room
+
+
+def room_for_extras(extras: Extras) -> int:
+    """Return how many more bytes these do not exceed."""
+    of_type = len(_TYPE) + len(extras.types.data)
+    return extras.propensities.size * _OF_PROPENSITY + extras.reason_types.size * of_type
 
 
 @njit(cache=True)
@@ -213,7 +221,7 @@ def _put_decimal(out: Bytes, at: int, x: float) -> int:
     return _put_parts(out, at, np.uint64(millionths), _WHOLE, DECIMALS)
 
 
-@njit(cache=True)
+@njit(cache=True, inline="always")  # division by constants
 def _put_parts(out: Bytes, at: int, parts: np.uint64, whole: np.uint64, decimals: int) -> int:
     """Write a number of parts, `whole` of which make one, that being 10 to the `decimals`."""
     at = _put_digits(out, at, parts // whole)
@@ -229,17 +237,30 @@ def _put_parts(out: Bytes, at: int, parts: np.uint64, whole: np.uint64, decimals
 
 
 @njit(cache=True)
-def _put_propensity(out: Bytes, at: int, p: float) -> int:
-    """Write a probability in (0, 1] rounded to 9 decimals, but never as 0."""
-    parts = max(1.0, np.rint(p * _PROPENSITY_SCALE))
+def _put_type(out: Bytes, at: int, extras: Extras, i: int, j: int) -> int:
+    """Write what the user did with the reason of item j of message i, if that is told."""
+    if len(extras.reason_types) == 0:
+        return at
+    kind, starts = extras.reason_types[i, j], extras.types.starts
+    at = _put(out, at, _TYPE)
+    return _copy(out, at, extras.types.data, starts[kind], starts[kind + 1])
+
+
+@njit(cache=True)
+def _put_propensity(out: Bytes, at: int, extras: Extras, i: int, j: int) -> int:
+    """Write an item's probability, rounded to 9 decimals but never as 0, if that is told."""
+    if len(extras.propensities) == 0:
+        return at
+    at = _put(out, at, _PROPENSITY)
+    parts = max(1.0, np.rint(extras.propensities[i, j] * _PROPENSITY_SCALE))
     return _put_parts(out, at, np.uint64(parts), _WHOLE_PROPENSITY, PROPENSITY_DECIMALS)
 
 
 @njit(cache=True)
 def _put_list(
     out: Bytes, at: int, rows: NDArray[np.int64], scores: NDArray[np.float32],
-    reasons: NDArray[np.int64], reason_types: NDArray[np.uint8], types: ByteRows,
-    propensities: NDArray[np.float64], data: Bytes, starts: NDArray[np.int64], i: int,
+    reasons: NDArray[np.int64], data: Bytes, starts: NDArray[np.int64], i: int,
+    extras: Extras | None,
 ) -> int:  # fmt: skip
     """Write the items of message i; return −1 if a score cannot be written."""
     first = True
@@ -262,15 +283,13 @@ def _put_list(
         else:
             at = _put(out, at, _SIMILAR)
             at = _copy(out, at, data, starts[reason], starts[reason + 1])
-            if len(reason_types):
-                kind = reason_types[i, j]
-                at = _put(out, at, _TYPE)
-                at = _copy(out, at, types.data, types.starts[kind], types.starts[kind + 1])
-        at = _put(out, at, _END_REASON)
-        if len(propensities):
-            at = _put(out, at, _PROPENSITY)
-            at = _put_propensity(out, at, propensities[i, j])
-        at = _put(out, at, _END_ITEM)
+            if extras is not None:
+                at = _put_type(out, at, extras, i, j)
+        if extras is None:
+            at = _put(out, at, _END_ITEM)
+        else:
+            at = _put_propensity(out, _put(out, at, _END), extras, i, j)
+            at = _put(out, at, _END)
     return at
 
 
@@ -290,21 +309,21 @@ def _put_adaptation(
 
 
 @njit(cache=True)
-def write_messages(messages: Messages, out: Bytes, ends: NDArray[np.int64]) -> bool:
+def write_messages(
+    messages: Messages, extras: Extras | None, out: Bytes, ends: NDArray[np.int64]
+) -> bool:
     """Write the messages one after the other.
 
     Args:
         messages: n of them.
-        out: of the size that `room_needed` says.
+        extras: what more to say of their items; None, which is not compiled in, for nothing.
+        out: of the size that `room_needed` says, and `room_for_extras`.
         ends: where each message ends goes here, (n,).
 
     Returns:
         Whether that was possible: not where a score or loss is NaN, infinite, or 9·10⁹ or more.
     """
     rows, scores, reasons = messages.rows, messages.scores, messages.reasons
-    reason_types, types, propensities = (
-        messages.reason_types, messages.types, messages.propensities
-    )  # fmt: skip
     data, starts = messages.items.data, messages.items.starts
     users, user_starts = messages.user_ids.data, messages.user_ids.starts
     events, event_starts = messages.event_ids.data, messages.event_ids.starts
@@ -318,9 +337,7 @@ def write_messages(messages: Messages, out: Bytes, ends: NDArray[np.int64]) -> b
         at = _put(out, at, _USER)
         at = _put_string(out, at, users, user_starts[i], user_starts[i + 1])
         at = _put(out, at, _ITEMS)
-        at = _put_list(
-            out, at, rows, scores, reasons, reason_types, types, propensities, data, starts, i
-        )
+        at = _put_list(out, at, rows, scores, reasons, data, starts, i, extras)
         if at < 0:
             return False
         at = _put(out, at, _SEEN)
