@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 from litestar import Request, Response, get, post
+from litestar.exceptions import InternalServerException
 from litestar.handlers import HTTPRouteHandler
 
 from producer.collector.access import KEY_MEMBERS, Limits, Origins, WriteKeys, key_in_request
@@ -25,6 +26,7 @@ from producer.collector.payload import Part, PayloadError
 from producer.collector.problems import (
     forbidden_origin,
     invalid,
+    malformed,
     problem,
     too_many,
     unauthorized,
@@ -113,7 +115,7 @@ class Door:
             raise forbidden_origin()
         presented = key_in_request(headers, request.query_params)
         key = self._key(presented) if presented is not None else None
-        body = await request.body()
+        body = await _body(request)
         media, encoding = headers.get("content-type", ""), headers.get("content-encoding", "")
         payload = read(body, media, encoding, lines=route is Route.EVENTS)
         key = key or self._key_in_body(payload)
@@ -181,6 +183,13 @@ class Door:
         count(route, Result.IGNORED, mapped.ignored)
         ids = [each.event.event_id for each in prepared]
         return Accepted(len(prepared), without_consent, mapped.ignored, ids)
+
+
+async def _body(request: AnyRequest) -> bytes:
+    try:
+        return await request.body()
+    except InternalServerException:  # whoever sent it has hung up
+        raise malformed("the body ended before its end") from None
 
 
 def handlers(door: Door) -> list[HTTPRouteHandler]:

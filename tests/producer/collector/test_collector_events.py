@@ -7,6 +7,7 @@ import json
 import pytest
 from collecting import KEY, NOW
 
+from producer.metrics import COLLECTOR_SPECS, TRACKER_SPECS
 from schemas.clickstream import ClickstreamEvent, EventType
 from schemas.pseudonyms import pseudonymiser
 
@@ -228,3 +229,19 @@ def test_metrics_count_requests_and_events(collector):
     assert value("collector_request_seconds_count", route="events") == 3
     assert value("tracker_delivered_events_total", type="view") == 2
     assert value("collector_waiting_requests") == 0
+
+
+def test_every_metric_has_its_documented_name_and_labels(collector):
+    collector.send("/v1/events", VIEW)
+    specs = TRACKER_SPECS | COLLECTOR_SPECS
+    families = {
+        family.name + "_total" * (family.type == "counter"): family
+        for family in collector.metrics.registry.collect()
+    }
+    assert families.keys() == specs.keys()
+    for name, family in families.items():
+        assert family.documentation == specs[name].help
+        for sample in family.samples:
+            assert set(sample.labels) - {"le"} == set(specs[name].labels)
+            for label, known in specs[name].labels.items():
+                assert sample.labels[label] in (known or ("web",))

@@ -30,16 +30,20 @@ AUTHORIZED = {"authorization": f"Bearer {KEY}"}
 
 @contextmanager
 def running(
-    settings: Settings, *arguments: str
+    settings: Settings, *arguments: str, **collector: str
 ) -> Iterator[tuple[subprocess.Popen[str], str, str]]:
-    """Run `innerloop collect`; give the process, its address and that of its metrics."""
+    """Run `innerloop collect` with flags and settings of the section `collector`.
+
+    Gives the process, its address and that of its metrics.
+    """
+    section = {"requests_per_second": "100000", "events_per_second": "100000", **collector}
     environment = os.environ | {
         "INNERLOOP_KAFKA__TOPIC_PREFIX": settings.kafka.topic_prefix,
         "INNERLOOP_COLLECTOR__WRITE_KEYS__WEB": KEY,
-        "INNERLOOP_COLLECTOR__REQUESTS_PER_SECOND": "100000",
-        "INNERLOOP_COLLECTOR__EVENTS_PER_SECOND": "100000",
         "PYTHONUNBUFFERED": "1",
     }
+    for name, value in section.items():
+        environment[f"INNERLOOP_COLLECTOR__{name.upper()}"] = value
     command = [
         *(sys.executable, "-c", "from worker.cli import main; main()", "collect"),
         *("--port", "0", "--metrics-port", "0"),
@@ -192,3 +196,36 @@ def test_the_endpoint_of_the_metrics_can_be_switched_off(embedded_settings):
             _Metrics(on, CollectorMetrics()),
         ):
             pass
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_whose_address_counts_behind_a_proxy(embedded_settings, trusted):
+    proxies = "127.0.0.0/8" if trusted else ""
+    settings = {"trusted_proxies": proxies, "requests_per_second": "1"}
+    with running(embedded_settings, **settings) as (_, address, _), httpx.Client() as client:
+        statuses = [
+            client.post(
+                f"{address}/v1/events", headers={"X-Forwarded-For": f"198.51.100.{n}"}
+            ).status_code
+            for n in range(20)
+        ]
+    # There is nothing in any of them; the question is whether all are taken for one sender.
+    assert set(statuses) <= {400, 429}
+    assert (429 in statuses) is not trusted
+
+
+def test_a_sender_that_hangs_up_does_no_harm(embedded_settings):
+    create_topics(embedded_settings)
+    with running(embedded_settings) as (process, address, metrics_address):
+        host, _, port = address.removeprefix("http://").partition(":")
+        head = f"POST /v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n"
+        for rest in ("Content-Length: 100\r\n\r\n{", "Content-Length: x\r\n\r\n", ""):
+            with socket.create_connection((host, int(port))) as connection:
+                connection.sendall((head + rest).encode())
+        response = httpx.post(f"{address}/v1/events", json=VIEW, headers=AUTHORIZED)
+        assert response.status_code == 202
+        assert 'status="500"' not in httpx.get(metrics_address).text
+        process.send_signal(signal.SIGTERM)
+        _, log = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "ERROR" not in log and "Traceback" not in log
