@@ -16,6 +16,7 @@ from schemas.settings.root import Settings, load_settings
 from schemas.settings.section import Properties
 from schemas.settings.serving import MetricsSettings, PrivacySettings, WorkerSettings
 from schemas.settings.storefront import CollectorSettings
+from schemas.settings.subscriber import SubscriberSettings
 
 __all__ = [
     "MANAGED_PROPERTIES",
@@ -29,6 +30,7 @@ __all__ = [
     "Restriction",
     "ScoreRule",
     "Settings",
+    "SubscriberSettings",
     "TrainingSettings",
     "TuningSettings",
     "WireSettings",

@@ -30,6 +30,7 @@ from schemas.settings.sources import (
     read_toml,
 )
 from schemas.settings.storefront import CollectorSettings
+from schemas.settings.subscriber import SubscriberSettings
 
 
 class Settings(BaseSettings):
@@ -51,6 +52,7 @@ class Settings(BaseSettings):
     metrics: MetricsSettings = MetricsSettings()
     privacy: PrivacySettings = PrivacySettings()
     collector: CollectorSettings = CollectorSettings()
+    subscriber: SubscriberSettings = SubscriberSettings()
 
     @classmethod
     def settings_customise_sources(

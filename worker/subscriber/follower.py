@@ -1,0 +1,161 @@
+"""Following topics without a group: from now, from a while ago, or from the beginning."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from schemas.errors import BrokerError
+from schemas.settings import KafkaSettings
+from schemas.topics import Topic
+from worker.broker.embedded import is_embedded
+from worker.kafka_connection import QUIET, property_error
+
+_LOG = logging.getLogger(__name__)
+
+_GROUP = "innerloop-subscriber"  # librdkafka wants one; it is never joined
+_TELL_TIMEOUT_S = 10.0
+_HOPELESS = frozenset(
+    {
+        KafkaError._AUTHENTICATION,
+        KafkaError.SASL_AUTHENTICATION_FAILED,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    }
+)
+
+
+class TopicFollower:
+    """Reads a topic's committed records as they come, those of partitions added later included.
+
+    It joins no group and commits nothing, so it disturbs no one. For one thread.
+
+    Args:
+        kafka: brokers and properties.
+        topic: to follow.
+        since_ms: where to begin, by the records' timestamps, epoch milliseconds; 0 is the
+            beginning, None is now: what is produced after the constructor has returned is read.
+        refresh_s: how often to look for partitions that were added, seconds.
+
+    Raises:
+        BrokerError: the brokers do not answer, or do not have the topic.
+        SettingsError: librdkafka refuses a property.
+    """
+
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        topic: Topic,
+        since_ms: int | None = None,
+        refresh_s: float = 60.0,
+    ) -> None:
+        self._topic = kafka.topic(topic)
+        self._refresh_s = refresh_s
+        self._refresh_at = time.monotonic() + refresh_s
+        self._assigned: set[int] = set()
+        self._behind: set[int] = set()
+        self._timeless = False
+        """Whether the brokers find no offsets by time: the embedded one does not."""
+        config = {**QUIET, **kafka.consumer_config(_GROUP, **{"enable.partition.eof": "true"})}
+        try:
+            self._consumer = Consumer(config)
+        except KafkaException as error:
+            raise property_error(error) from None
+        try:
+            self._assign(self._begin(self._partitions(), since_ms))
+        except (BrokerError, KafkaException) as error:
+            self._consumer.close()
+            if isinstance(error, KafkaException):
+                raise BrokerError(
+                    f"the brokers do not tell the offsets of {self._topic}: {error.args[0].str()}"
+                ) from error
+            raise
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether every partition was read to the end that it had."""
+        return not self._behind
+
+    def read(self, most: int, wait_s: float) -> list[Message]:
+        """Return the records that are there, up to `most`; waits up to `wait_s` for the first.
+
+        Raises:
+            BrokerError: the brokers refuse to be read, for good.
+        """
+        self._look_for_partitions()
+        # `consume` alone would wait for all that it may return.
+        first = self._consumer.poll(wait_s)
+        if first is None:
+            return []
+        found = [first, *self._consumer.consume(most - 1, 0)] if most > 1 else [first]
+        return [message for message in found if self._is_record(message)]
+
+    def close(self) -> None:
+        """Close the consumer."""
+        self._consumer.close()
+
+    def _is_record(self, message: Message) -> bool:
+        error = message.error()
+        if error is None:
+            return True
+        if error.code() == KafkaError._PARTITION_EOF:
+            self._behind.discard(message.partition() or 0)
+        elif error.fatal() or error.code() in _HOPELESS:
+            raise BrokerError(f"{self._topic} cannot be read: {error.str()}")
+        else:
+            _LOG.warning("reading %s: %s", self._topic, error.str())
+        return False
+
+    def _partitions(self) -> set[int]:
+        try:
+            told = self._consumer.list_topics(self._topic, timeout=_TELL_TIMEOUT_S)
+        except KafkaException as error:
+            raise BrokerError(
+                "no Kafka broker answers (setting kafka.bootstrap_servers, --bootstrap-servers): "
+                f"{error.args[0].str()}"
+            ) from error
+        self._timeless = is_embedded(told.cluster_id)
+        found = told.topics[self._topic]
+        if found.error is not None or not found.partitions:
+            raise BrokerError(
+                f"the brokers do not have the topic {self._topic}; "
+                "`innerloop topics create` creates it"
+            )
+        return set(found.partitions)
+
+    def _begin(self, numbers: Iterable[int], since_ms: int | None) -> list[TopicPartition]:
+        partitions = [TopicPartition(self._topic, number) for number in sorted(numbers)]
+        if since_ms == 0 or (since_ms is not None and self._timeless):
+            return [TopicPartition(p.topic, p.partition, 0) for p in partitions]
+        ends = {}
+        for partition in partitions:
+            # Asked for now: librdkafka finds out what "the end" is at its first fetch.
+            _, end = self._consumer.get_watermark_offsets(partition, timeout=_TELL_TIMEOUT_S)
+            ends[partition.partition] = end
+        if since_ms is not None:
+            asked = [TopicPartition(p.topic, p.partition, since_ms) for p in partitions]
+            for found in self._consumer.offsets_for_times(asked, timeout=_TELL_TIMEOUT_S):
+                if found.offset >= 0:  # else nothing is as new as that
+                    ends[found.partition] = found.offset
+        return [TopicPartition(self._topic, number, end) for number, end in ends.items()]
+
+    def _assign(self, partitions: list[TopicPartition]) -> None:
+        numbers = {partition.partition for partition in partitions}
+        self._assigned |= numbers
+        self._behind |= numbers
+        self._consumer.incremental_assign(partitions)
+
+    def _look_for_partitions(self) -> None:
+        if time.monotonic() < self._refresh_at:
+            return
+        self._refresh_at = time.monotonic() + self._refresh_s
+        try:
+            added = self._partitions() - self._assigned
+        except BrokerError as error:
+            _LOG.warning("looking for partitions: %s", error)
+            return
+        if added:
+            self._assign(self._begin(added, 0))
