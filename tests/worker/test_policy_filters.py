@@ -89,9 +89,7 @@ def batch_policy(policy, recent, types, surfaces):
 @pytest.mark.parametrize("rules", [(), RULES])
 @pytest.mark.parametrize("leave_out", ["nothing", "purchased", "seen"])
 @pytest.mark.parametrize("with_memory", [False, True])
-def test_lists_are_the_best_that_qualify(  # noqa: PLR0917
-    request, monkeypatch, way, rules, leave_out, with_memory
-):
+def test_lists_are_the_best_that_qualify(request, monkeypatch, way, rules, leave_out, with_memory):
     draw, k, n, items = np.random.default_rng(4), 6, 24, 30
     if with_memory:
         worker = worker_of(request.getfixturevalue("model"))
