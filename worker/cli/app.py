@@ -22,6 +22,7 @@ from worker.cli.replay import replay
 from worker.cli.report import report_app
 from worker.cli.run import run_worker
 from worker.cli.schemas import write_schemas, write_settings
+from worker.cli.tail import tail
 from worker.cli.topics import topics_app
 from worker.cli.train import train
 from worker.cli.tune_encoder import tune_encoder
@@ -40,6 +41,7 @@ app.command()(evaluate)
 app.command("worker")(run_worker)
 app.command()(replay)
 app.command()(collect)
+app.command()(tail)
 app.command()(export_encoder)
 app.command()(tune_encoder)
 app.command("schemas")(write_schemas)
