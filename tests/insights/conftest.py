@@ -19,7 +19,7 @@ from worker.insights.indicators import Sums
 from worker.insights.parts import decode_key
 from worker.insights.totals import Totals
 from worker.insights.trends import Decay
-from worker.kafka_admin import create_topics
+from worker.kafka_admin import consumer_lag, create_topics
 
 PROGRAM = Path(__file__).with_name("insights_process.py")
 WAIT_S = 60.0
@@ -87,6 +87,12 @@ class InsightsRun:
         decode = msgspec.json.Decoder(Trending).decode
         messages = self._consume_all(self.settings, Topic.TRENDING)
         return {m.key().decode(): decode(m.value()) for m in messages}
+
+    def lags(self) -> list[int]:
+        """By partition of both sources, the offsets that the group has not committed."""
+        sources = (Topic.CLICKSTREAM, Topic.RECOMMENDATIONS)
+        group = self.settings.insights.group_id
+        return [p.lag for p in consumer_lag(self.settings, group, sources)]
 
     def _totals(self) -> Totals:
         insights = self.settings.insights

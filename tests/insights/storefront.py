@@ -129,7 +129,7 @@ def publish_recommendations(settings: Settings, messages: list[Recommendation]) 
         settings.kafka.producer_config(**{"transactional.id": f"storefront-{uuid.uuid4()}"})
     )
     producer.init_transactions(30)
-    size = max(1, len(messages) // 4)
+    size = max(1, len(messages) // 12)
     for start in range(0, len(messages), size):
         chunk = messages[start : start + size]
         producer.begin_transaction()

@@ -137,6 +137,7 @@ def build_app(
         topic_partitions=topics.partitions,
         topic_replication_factor=settings.kafka.replication_factor,
         topic_disable_leader=True,
+        table_standby_replicas=0,
         stream_wait_empty=False,
         web_enabled=False,
         worker_redirect_stdouts=False,

@@ -16,7 +16,7 @@ import faust
 from aiokafka import AIOKafkaConsumer
 from faust.streams import _current_event
 from faust.transport.drivers import aiokafka as driver
-from faust.types import AgentT, CodecArg, EventT, FutureMessage, Message
+from faust.types import TP, AgentT, CodecArg, EventT, FutureMessage, Message
 
 Event = EventT[bytes]
 """A record whose key and value are bytes."""
@@ -40,10 +40,13 @@ class _CommittedThread(driver.AIOKafkaConsumerThread):
 
 
 class _CarefulConsumer(driver.Consumer):
-    """Commits only what was worked on in this generation of the group.
+    """Commits what was worked on in this generation of the group, all of it, and nothing else.
 
     While partitions are moved Faust skips the records that were fetched before, and acknowledges
-    them: committed later, they would never be worked on.
+    them: committed later, they would never be worked on. And it takes acknowledgements in any
+    order, with a list of the offsets in between that hold no record, such as transactions' markers;
+    at each of those a commit ends, so where transactions are written commits fall behind, by more
+    and more. Here all records of a partition are acknowledged in their order.
     """
 
     def _new_consumer_thread(self) -> _CommittedThread:
@@ -55,6 +58,18 @@ class _CarefulConsumer(driver.Consumer):
         if not current or not self.app.flow_control.is_active():
             return False
         return bool(super().ack(message))
+
+    def _new_offset(self, tp: TP) -> int | None:
+        acknowledged = self._acked[tp]
+        if not acknowledged:
+            return None
+        latest = max(acknowledged)
+        acknowledged.clear()
+        self._acked_index[tp].clear()
+        return latest + 1
+
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        """Nothing: no list of offsets without a record is needed."""
 
 
 class _Transport(driver.Transport):
