@@ -26,6 +26,7 @@ from schemas.settings import Settings
 
 _LOG = logging.getLogger(__name__)
 _ROUTES = {path: route for route, path in PATHS.items()}
+_SEGMENTS_LIBRARIES = PATHS[Route.SEGMENT] + "/"
 _DAY_S = 86_400
 
 
@@ -116,5 +117,8 @@ class Counted:
         try:
             await self._app(scope, receive, noting)
         finally:
-            route = _ROUTES.get(scope["path"], Route.OTHER)
+            path = scope["path"]
+            route = _ROUTES.get(path, Route.OTHER)
+            if path.startswith(_SEGMENTS_LIBRARIES):
+                route = Route.SEGMENT
             self._metrics.answered(route, status, time.perf_counter() - begin)

@@ -194,13 +194,23 @@ async def _body(request: AnyRequest) -> bytes:
 
 def handlers(door: Door) -> list[HTTPRouteHandler]:
     """Return the collector's route handlers."""
-    return [*(_events(door, route) for route in PATHS), *_others(door)]
+    return [*(_events(door, route) for route in PATHS), _segments_libraries(door), *_others(door)]
 
 
 def _events(door: Door, route: Route) -> HTTPRouteHandler:
     @post(PATHS[route], status_code=202, operation_class=operation(route), name=route.value)
     async def take(request: AnyRequest) -> Response[Accepted]:
         return await door.take(request, route)
+
+    return take
+
+
+def _segments_libraries(door: Door) -> HTTPRouteHandler:
+    """Return the handler of what Segment's libraries add to the address that they are given."""
+
+    @post(PATHS[Route.SEGMENT] + "/{added:path}", status_code=202, include_in_schema=False)
+    async def take(request: AnyRequest) -> Response[Accepted]:
+        return await door.take(request, Route.SEGMENT)
 
     return take
 

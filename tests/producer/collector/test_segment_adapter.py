@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -198,3 +199,22 @@ def test_what_is_wrong_is_named_as_the_payload_names_it(collector, payload, fiel
     error = collector.refused("/v1/segment", batch)
     assert (error["index"], error["field"]) == (1, f"batch[1].{field}")
     assert collector.messages() == []
+
+
+@pytest.mark.parametrize("added", ["/v1/batch", "/v1/track", "/t", "/b", "/i"])
+def test_libraries_can_be_given_the_address(collector, added):
+    """What analytics.js (`/t`, …) and the server libraries (`/v1/batch`, …) put behind it."""
+    payload = call("Product Viewed", PRODUCT, writeKey=KEY)
+    if added == "/i":
+        payload = {"type": "identify", "userId": "u", "writeKey": KEY}
+    elif added in ("/b", "/v1/batch"):
+        payload = {"batch": [payload], "writeKey": KEY}
+    response = collector.client.post(
+        f"/v1/segment{added}", content=json.dumps(payload), headers={"content-type": "text/plain"}
+    )
+    assert response.status_code == 202
+    assert len(collector.messages()) == (added != "/i")
+    labels = {"route": "segment", "status": "202"}
+    registry = collector.metrics.registry
+    assert registry.get_sample_value("innerloop_collector_requests_total", labels) == 1
+    assert collector.client.post(f"/v1/segment{added}", json={}).status_code == 401
