@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 import msgspec
 from confluent_kafka import Consumer, Message, TopicPartition
-from confluent_kafka.admin import AdminClient
 from recording_learner import recording
 from running_worker import PATIENCE_S, drain, make_topics, running, wait_until, with_worker
 from test_service import assert_same_answers, assert_same_states
@@ -66,12 +65,6 @@ class Stream:
         self.events += events
         self.records += records
         self.sent += self.produce_all(self.settings, Topic.CLICKSTREAM, records)
-
-    def members(self) -> int:
-        """Return how many workers are in the group."""
-        admin = AdminClient(self.settings.kafka.client_config())
-        (future,) = admin.describe_consumer_groups([self.settings.worker.group_id]).values()
-        return len(future.result(30).members)
 
     def answers(self) -> list[Recommendation]:
         """Return what a subscriber sees that reads committed records."""

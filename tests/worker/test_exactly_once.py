@@ -65,7 +65,10 @@ def one_life(stream: Stream, lives: Lives, draw: random.Random, *, company: bool
     worker = lives.start(with_worker(the_first(stream.settings), **changes), fate)
     if company:
         second = lives.start(with_worker(stream.settings, **changes))
-        wait_until(lambda: stream.members() == 2 or not worker.is_alive(), "two workers")
+        wait_until(
+            lambda: "partitions assigned" in lives.log(second) or not worker.is_alive(),
+            "two workers",
+        )
         draw.choice((second.terminate, second.kill))()
     if fate is None:
         time.sleep(draw.uniform(0.0, 3.0))

@@ -125,7 +125,7 @@ def read_description(folder: Path) -> EncoderDescription:
             f"{folder} is no text encoder: {DESCRIPTION} is missing;"
             " make one with `innerloop export-encoder --out FOLDER`"
         ) from None
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise EncoderError(f"{path} is malformed: {error}") from None
     if description.format != FORMAT_VERSION:
         raise EncoderError(

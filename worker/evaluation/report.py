@@ -137,5 +137,5 @@ def read_json(path: Path) -> Report:
         raise EvaluationError(f"{path} does not exist")
     try:
         return msgspec.json.decode(path.read_bytes(), type=Report)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise EvaluationError(f"{path} is no report of `innerloop evaluate`: {error}") from error

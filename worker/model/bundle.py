@@ -140,7 +140,7 @@ class Bundle:
         """Read the items known in training."""
         try:
             return msgspec.json.decode((self.folder / ITEMS).read_bytes(), type=KnownItems)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise BundleError(f"{self.folder / ITEMS}: {error}") from error
 
     def memory_items(self) -> list[str]:
@@ -150,7 +150,7 @@ class Bundle:
             return []
         try:
             return msgspec.json.decode(path.read_bytes(), type=list[str])
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise BundleError(f"{path}: {error}") from error
 
     def memory(self, rows: NDArray[np.int64]) -> ItemMemory:
@@ -247,7 +247,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise BundleError(f"{folder} is not a bundle: it has no {MANIFEST}")
     try:
         manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BundleError(f"{path} is not a bundle manifest: {error}") from error
     if manifest.format != FORMAT:
         raise BundleError(f"{path} has format {manifest.format}; this innerloop reads {FORMAT}")

@@ -69,7 +69,7 @@ def take_notes(folder: Path, file: Path) -> Stamp | None:
             reason = f"its layout is {read.layout}, and this worker's {LAYOUT}"
         elif read.digest != _digest(file):
             reason = "the file is not the one that was written"
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         reason = f"the notes on it cannot be read: {error}"
     except OSError as error:
         reason = f"it cannot be read: {error}"
