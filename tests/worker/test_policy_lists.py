@@ -238,3 +238,26 @@ def test_live_quality_is_measured_under_a_policy_and_warming_up_takes_it_along()
         if sample.name.endswith("_total")
     )
     assert counted > 0
+
+
+@pytest.mark.parametrize("name", EXPLORING)
+def test_a_worker_that_was_killed_repeats_the_lists_that_it_had_published(name):
+    events = streams(users=8, seed=12)
+    half = len(events) // 2
+
+    def start() -> Worker:
+        worker = Worker(policy=EXPLORING[name])
+        worker.catalogue.apply([ItemChange(f"i{n}", branded(n)) for n in range(30)])
+        return worker
+
+    first = start()
+    first.process(events[:half])
+    states = {state.user_id: msgspec.msgpack.encode(state)
+              for state in first.journal.states().values()}  # fmt: skip
+    first.process(events[half:], first_offset=half)  # published, but its states are lost
+    again = start()
+    again.users.store(0, states)
+    again.process(events[half - 10 :], first_offset=half - 10)
+    before, after = first.journal.recommendations()[half:], again.journal.recommendations()
+    assert after == before
+    assert any(len({i.propensity for i in r.items}) > 2 for r in after)
