@@ -156,8 +156,11 @@ def check_metrics(run, port, expected) -> None:
     )
 
 
-@pytest.mark.parametrize("how", ["deaf", "frozen"])
-def test_a_process_that_stalls_ends_with_an_error(insights_settings, insights_run, how):
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [("deaf", "has records from offset 0 on, and none was taken"), ("frozen", "neither a round")],
+)
+def test_a_process_that_stalls_ends_with_an_error(insights_settings, insights_run, how, told):
     settings = insights_settings.model_copy(
         update={"insights": insights_settings.insights.model_copy(update={"stall_seconds": 2.0})}
     )
@@ -167,6 +170,7 @@ def test_a_process_that_stalls_ends_with_an_error(insights_settings, insights_ru
     process = run.start("--stall", how)
     assert process.wait(60) == 2
     assert "error: innerloop insights has stalled: " in run.log
+    assert told in run.log
     assert "insights.stall_seconds" in run.log
 
 

@@ -73,7 +73,7 @@ def run(
     )
     if not verbose:
         # Their words on every assignment and commit; what goes wrong they say louder.
-        for chatty in ("faust", "mode", "aiokafka"):
+        for chatty in ("faust", "mode", "aiokafka", "worker.insights.faust_parts"):
             logging.getLogger(chatty).setLevel(logging.WARNING)
 
     from worker.insights.service import run_insights
