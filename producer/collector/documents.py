@@ -44,6 +44,7 @@ _PROBLEMS = {
     "event's index in the batch and the field.",
     401: "There is no write key, or a wrong one.",
     403: "Pages of this origin may not send events.",
+    408: "The body did not come in time.",
     413: "The body is too large, or has too many events.",
     415: "The media type is not taken.",
     429: "Too many requests of the address, or events of the write key; see Retry-After.",

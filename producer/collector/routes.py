@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -115,7 +116,7 @@ class Door:
             raise forbidden_origin()
         presented = key_in_request(headers, request.query_params)
         key = self._key(presented) if presented is not None else None
-        body = await _body(request)
+        body = await _body(request, self._settings.body_seconds)
         media, encoding = headers.get("content-type", ""), headers.get("content-encoding", "")
         payload = read(body, media, encoding, lines=route is Route.EVENTS)
         key = key or self._key_in_body(payload)
@@ -185,9 +186,12 @@ class Door:
         return Accepted(len(prepared), without_consent, mapped.ignored, ids)
 
 
-async def _body(request: AnyRequest) -> bytes:
+async def _body(request: AnyRequest, within_s: float) -> bytes:
     try:
-        return await request.body()
+        async with asyncio.timeout(within_s):
+            return await request.body()
+    except TimeoutError:
+        raise problem(408, "slow-body", "The body did not come in time") from None
     except InternalServerException:  # whoever sent it has hung up
         raise malformed("the body ended before its end") from None
 

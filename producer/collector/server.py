@@ -47,6 +47,7 @@ def serve(settings: Settings, announce: Announce) -> None:
         lifespan="on",
         proxy_headers=bool(collector.trusted_proxies),
         forwarded_allow_ips=collector.trusted_proxies or None,
+        limit_concurrency=collector.max_connections,
         timeout_graceful_shutdown=collector.stop_seconds,
     )
     server = uvicorn.Server(config)

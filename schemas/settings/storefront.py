@@ -59,6 +59,12 @@ class CollectorSettings(Section):
     max_waiting_requests: int = Field(
         512, ge=1, description="more that wait for the brokers at a time are refused with 503"
     )
+    max_connections: int = Field(
+        2048, ge=1, description="with more connections or requests at a time answers are 503"
+    )
+    body_seconds: float = Field(
+        10, gt=0, description="longest wait for a request's body, seconds; then the answer is 408"
+    )
     acknowledge_ms: int = Field(
         5000,
         ge=100,

@@ -25,7 +25,7 @@ def test_it_is_a_valid_document_of_every_path(document):
     assert set(document["paths"]) == set(PATHS.values())
     for path in PATHS.values():
         operation = document["paths"][path]["post"]
-        expected = {"202", "400", "401", "403", "413", "415", "429", "503"}
+        expected = {"202", "400", "401", "403", "408", "413", "415", "429", "503"}
         assert set(operation["responses"]) == expected
         assert {"application/json", "text/plain"} <= operation["requestBody"]["content"].keys()
         assert operation["security"] == [{"bearer": []}, {"header": []}, {"query": []}]

@@ -9,8 +9,9 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import httpx
@@ -229,3 +230,27 @@ def test_a_sender_that_hangs_up_does_no_harm(embedded_settings):
         _, log = process.communicate(timeout=60)
     assert process.returncode == 0
     assert "ERROR" not in log and "Traceback" not in log
+
+
+def test_a_body_that_does_not_come_and_connections_without_end(embedded_settings):
+    limits = {"body_seconds": "0.2", "max_connections": "5"}
+    with running(embedded_settings, **limits) as (_, address, _):
+        host, _, port = address.removeprefix("http://").partition(":")
+        head = "POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{"
+        with socket.create_connection((host, int(port)), timeout=30) as slow:
+            slow.sendall(head.encode())
+            answer = slow.recv(65_536)
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        assert b"urn:innerloop:problem:slow-body" in answer
+        with ExitStack() as stack:
+            for _ in range(5):
+                stack.enter_context(socket.create_connection((host, int(port))))
+            wait_until(lambda: httpx.get(f"{address}/health").status_code == 503)
+        wait_until(lambda: httpx.get(f"{address}/health").status_code == 200)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
