@@ -68,6 +68,9 @@ def test_the_best_that_qualify_are_found(size, raised, width, groups):
         some = draw.random(WORD * words_for(items)) < 0.1
         added = np.where(some, raised * draw.standard_normal(len(some)), 0).astype(np.float32)
     narrow = drawn(draw, n, items, groups=groups, width=width)
+    # Half of what is left out would be found first.
+    first = np.argsort(-(queries @ vectors.T), axis=1)[:, : width // 2]
+    narrow[2][:, : first.shape[1]] = first
     found, expected = check(index, queries, vectors, narrow, added, k=k, close=1e-4)
     assert (found.rows == expected).mean() > 0.999
 
@@ -135,3 +138,16 @@ def test_what_does_not_cover_all_rows_is_refused():
     with pytest.raises(ValueError, match="fewer rows"):
         index.search(query, vectors, 1, added=np.zeros(65, np.float32))
     assert (ItemIndex(4).search(query, vectors, 1, narrowing=narrow).rows == -1).all()
+
+
+def test_what_is_left_out_is_not_counted_where_groups_of_items_are_looked_at():
+    """One good item in each group, and the best of those left out."""
+    items, k = 64 * 60, 10
+    vectors = np.full((items, 8), 0.01, np.float32)
+    vectors[::64] = np.linspace(1, 2, 60, dtype=np.float32)[:, None]
+    query = np.ones((1, 8), np.float32)
+    left_out = np.array([[64 * n for n in range(59, 59 - 15, -1)]])
+    everything = np.ones((1, items), np.bool_)
+    narrowing = Narrowing(bits(everything), np.zeros(1, np.int64), sorted_rows(left_out))
+    found = filled(vectors).search(query, vectors, k, narrowing=narrowing)
+    assert found.rows[0].tolist() == [64 * n for n in range(44, 44 - k, -1)]

@@ -90,7 +90,7 @@ def batch_policy(policy, recent, types, surfaces):
 @pytest.mark.parametrize("leave_out", ["nothing", "purchased", "seen"])
 @pytest.mark.parametrize("with_memory", [False, True])
 def test_lists_are_the_best_that_qualify(request, monkeypatch, way, rules, leave_out, with_memory):
-    draw, k, n, items = np.random.default_rng(4), 6, 24, 30
+    draw, k, n = np.random.default_rng(4), 6, 24
     if with_memory:
         worker = worker_of(request.getfixturevalue("model"))
         worker.process(clicks())
@@ -98,7 +98,7 @@ def test_lists_are_the_best_that_qualify(request, monkeypatch, way, rules, leave
         memory = MemoryStep(worker.item_learning.learner)
     else:
         catalogue, ranker, memory = Catalogue(FakeModel()), FakeModel(), None
-        items = 90
+    items = 200  # of which the memory knows thirty
     catalogue.apply([ItemChange(f"i{i}", labelled(i)) for i in range(items)])
     catalogue.apply([ItemChange("i11", labelled(11, available=False))])
     queries = torch.randn(n, ranker.dim, generator=torch.Generator().manual_seed(1))
