@@ -8,8 +8,10 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from confluent_kafka.schema_registry import SchemaRegistryClient
 from hypothesis import given, settings
 
+from schemas.avro_codec import AvroCodec
 from schemas.clickstream import EventType
 from schemas.codec import JsonCodec
 from schemas.recommendations import ReasonEvent, Recommendation
@@ -241,6 +243,20 @@ def test_what_a_policy_adds_is_written_as_the_codec_writes_it_and_else_left_out(
     ):
         expected = ReasonEvent(names[kind]) if reason != NO_ITEM else None
         assert name == expected
+
+
+def test_what_a_policy_adds_goes_through_avro():
+    codec = AvroCodec(SchemaRegistryClient.new_client({"url": "mock://policy"}))
+    answers = answers_of(
+        ["u"], ["e"], [[0, 1]], [[2.0, 1.0]], [[1, NO_ITEM]],
+        propensities=np.array([[0.75, 1e-12]]), reason_types=np.array([[5, 0]], np.uint8),
+    )  # fmt: skip
+    writer = writer_for(["i", "j"], codec)
+    (value,) = writer.records(answers).values
+    items = codec.decoder(Recommendation)(value).items
+    assert [item.propensity for item in items] == [0.75, 1e-9]
+    assert items[0].reason.event_type is ReasonEvent.PURCHASE
+    assert items[1].reason.event_type is None
 
 
 def test_items_that_come_later_are_known():
