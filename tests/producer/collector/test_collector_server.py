@@ -254,3 +254,31 @@ def wait_until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_a_broker_that_dies_and_comes_back(private_kafka_broker, make_settings, consume_all):
+    settings = make_settings(private_kafka_broker.bootstrap_servers)
+    create_topics(settings)
+    accepted: list[str] = []
+
+    with running(settings, acknowledge_ms="1500") as (_, address, _), httpx.Client() as client:
+
+        def send(name: str) -> int:
+            batch = [{**VIEW, "event_id": f"{name}-{n}"} for n in range(20)]
+            sent = client.post(f"{address}/v1/events", json=batch, headers=AUTHORIZED, timeout=30)
+            if sent.status_code == 202:
+                accepted.extend(sent.json()["event_ids"])
+            return sent.status_code
+
+        assert send("before") == 202
+        private_kafka_broker.kill()
+        assert send("away") == 503
+        assert client.get(f"{address}/ready", timeout=30).status_code == 503
+        private_kafka_broker.start()
+        wait_until(lambda: client.get(f"{address}/ready", timeout=30).status_code == 200)
+        # Under the same ids, as a sender is asked to.
+        wait_until(lambda: send("away") == 202)
+
+    published = published_ids(settings, consume_all)
+    assert set(accepted) <= set(published)
+    assert set(published) == {f"{name}-{n}" for name in ("before", "away") for n in range(20)}
