@@ -16,11 +16,12 @@ from schemas.settings.root import Settings, load_settings
 from schemas.settings.section import Properties
 from schemas.settings.serving import MetricsSettings, PrivacySettings, WorkerSettings
 from schemas.settings.storefront import CollectorSettings
-from schemas.settings.subscriber import SubscriberSettings
+from schemas.settings.subscriber import GatewaySettings, SubscriberSettings
 
 __all__ = [
     "MANAGED_PROPERTIES",
     "CollectorSettings",
+    "GatewaySettings",
     "InsightsSettings",
     "KafkaSettings",
     "MetricsSettings",

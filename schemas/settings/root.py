@@ -30,7 +30,7 @@ from schemas.settings.sources import (
     read_toml,
 )
 from schemas.settings.storefront import CollectorSettings
-from schemas.settings.subscriber import SubscriberSettings
+from schemas.settings.subscriber import GatewaySettings, SubscriberSettings
 
 
 class Settings(BaseSettings):
@@ -53,6 +53,7 @@ class Settings(BaseSettings):
     privacy: PrivacySettings = PrivacySettings()
     collector: CollectorSettings = CollectorSettings()
     subscriber: SubscriberSettings = SubscriberSettings()
+    gateway: GatewaySettings = GatewaySettings()
 
     @classmethod
     def settings_customise_sources(

@@ -16,6 +16,7 @@ from worker.cli.demo import demo
 from worker.cli.dlq import dlq_app
 from worker.cli.evaluate import evaluate
 from worker.cli.export_encoder import export_encoder
+from worker.cli.gateway import gateway_app
 from worker.cli.insights import insights_app
 from worker.cli.models import models_app
 from worker.cli.replay import replay
@@ -52,6 +53,7 @@ app.add_typer(topics_app, name="topics")
 app.add_typer(models_app, name="models")
 app.add_typer(dlq_app, name="dlq")
 app.add_typer(insights_app, name="insights")
+app.add_typer(gateway_app, name="gateway")
 app.add_typer(broker_app, name="broker")
 app.add_typer(bench_app, name="bench")
 

@@ -7,6 +7,7 @@ from schemas.metric_spec import described
 from worker.insights.metrics import OPEN_LABELS as INSIGHTS_LABELS
 from worker.insights.metrics import SPECS as INSIGHTS_SPECS
 from worker.metrics_endpoint import metrics_reference
+from worker.subscriber.gateway.metrics import SPECS as GATEWAY_SPECS
 
 _TRACKERS = """
 # Metrics of trackers
@@ -29,10 +30,17 @@ What `innerloop insights` serves at `http://127.0.0.1:9466/metrics` (settings `m
 `insights.metrics_port`, `metrics.enabled`), with `/health` and `/ready` beside them. Written from
 `worker/insights/metrics.py`."""
 
+_GATEWAY = """
+# Metrics of the gateway
+
+What `innerloop gateway serve` serves at `http://127.0.0.1:9467/metrics` (settings `metrics.host`,
+`gateway.metrics_port`, `metrics.enabled`). Written from `worker/subscriber/gateway/metrics.py`."""
+
 
 def metrics_page() -> str:
     """Return the content of docs/metrics.md."""
     lines = [_TRACKERS, *described(TRACKER_SPECS.values(), {})]
     lines += [_COLLECTOR, *described(COLLECTOR_SPECS.values(), OPEN_LABELS)]
     lines += [_INSIGHTS, *described(INSIGHTS_SPECS.values(), INSIGHTS_LABELS)]
+    lines += [_GATEWAY, *described(GATEWAY_SPECS.values(), {})]
     return metrics_reference() + "\n".join(lines) + "\n"
