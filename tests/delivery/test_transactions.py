@@ -38,7 +38,7 @@ class Script:
         if error is not None:
             raise error
 
-    def produce(self, topic, value, key, partition, on_delivery, headers=None) -> None:  # noqa: PLR0917
+    def produce(self, topic, value, key, partition, on_delivery, headers=None) -> None:
         self._say("produce", value.decode())
 
     def begin(self) -> None:

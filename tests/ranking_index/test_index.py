@@ -169,7 +169,7 @@ def test_every_instruction_set_gives_the_same_products(kind, monkeypatch):
     tile = tiles.score_tile
 
     @njit
-    def score(queries, bounds, items, offsets, numbers, products, masks):  # noqa: PLR0917
+    def score(queries, bounds, items, offsets, numbers, products, masks):
         tile(queries.ctypes.data, bounds.ctypes.data, items.ctypes.data, offsets.ctypes.data,
              numbers.ctypes.data, numbers.strides[0], queries.shape[1], products.ctypes.data,
              masks.ctypes.data)  # fmt: skip

@@ -131,7 +131,7 @@ def _sift(
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"nnan", "nsz", "reassoc"})
-def _threshold(values: NDArray[np.float32], k: int) -> float:
+def _threshold(values: NDArray[np.float32], k: int) -> np.float32:
     """Return a number that at least k of the values reach, close to the k-th largest; or −∞."""
     lowest, highest, zero, one = np.finfo(F32).min, np.finfo(F32).max, F32(0.0), F32(1.0)
     least, largest, there = highest, lowest, zero
@@ -141,7 +141,7 @@ def _threshold(values: NDArray[np.float32], k: int) -> float:
         least = min(least, value if value >= lowest else highest)
         largest = max(largest, value)
     if there < k:
-        return -np.inf
+        return F32(-np.inf)
     for _ in range(_HALVINGS):
         middle = F32(0.5) * (least + largest)
         reached = zero

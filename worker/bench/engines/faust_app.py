@@ -25,9 +25,10 @@ def main(order: Order) -> None:
         web_enabled=False,
         producer_linger=0.005,
     )
-    raw = {"key_serializer": "raw", "value_serializer": "raw"}
     clickstream, recommendations, states = (
-        app.topic(name, key_type=bytes, value_type=bytes, internal=False, **raw)
+        app.topic(
+            name, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"
+        )
         for name in (order.clickstream, order.recommendations, order.user_state)
     )
 
