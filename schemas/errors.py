@@ -53,6 +53,10 @@ class DeliveryError(BrokerError):
     """A message was handed over, and given up before a broker acknowledged it."""
 
 
+class SinkError(InnerloopError):
+    """What recommendations are written to refuses them, or cannot be reached as asked for."""
+
+
 class EventError(InnerloopError):
     """An event is not what a clickstream event has to be.
 

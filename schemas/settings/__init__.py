@@ -16,7 +16,7 @@ from schemas.settings.root import Settings, load_settings
 from schemas.settings.section import Properties
 from schemas.settings.serving import MetricsSettings, PrivacySettings, WorkerSettings
 from schemas.settings.storefront import CollectorSettings
-from schemas.settings.subscriber import GatewaySettings, SubscriberSettings
+from schemas.settings.subscriber import GatewaySettings, SinkSettings, SubscriberSettings
 
 __all__ = [
     "MANAGED_PROPERTIES",
@@ -31,6 +31,7 @@ __all__ = [
     "Restriction",
     "ScoreRule",
     "Settings",
+    "SinkSettings",
     "SubscriberSettings",
     "TrainingSettings",
     "TuningSettings",

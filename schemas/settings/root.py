@@ -30,7 +30,7 @@ from schemas.settings.sources import (
     read_toml,
 )
 from schemas.settings.storefront import CollectorSettings
-from schemas.settings.subscriber import GatewaySettings, SubscriberSettings
+from schemas.settings.subscriber import GatewaySettings, SinkSettings, SubscriberSettings
 
 
 class Settings(BaseSettings):
@@ -54,6 +54,7 @@ class Settings(BaseSettings):
     collector: CollectorSettings = CollectorSettings()
     subscriber: SubscriberSettings = SubscriberSettings()
     gateway: GatewaySettings = GatewaySettings()
+    sink: SinkSettings = SinkSettings()
 
     @classmethod
     def settings_customise_sources(

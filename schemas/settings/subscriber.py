@@ -1,8 +1,9 @@
-"""Settings of the subscribers' side: the client, and the gateway for browsers."""
+"""Settings of the subscribers' side: the client, the gateway for browsers, the sink into Redis."""
 
 from __future__ import annotations
 
 import re
+from typing import Literal
 
 from pydantic import Field, SecretStr, field_validator
 
@@ -117,3 +118,41 @@ class GatewaySettings(Section):
                     "should hold origins, scheme://host or scheme://host:port without a path, or *"
                 )
         return origins
+
+
+class SinkSettings(Section):
+    """The sink into Redis (`innerloop sink redis`)."""
+
+    group_id: str = Field(
+        "innerloop-sink-redis", min_length=1, description="Kafka consumer group of the sink"
+    )
+    metrics_port: int = Field(
+        9468,
+        ge=0,
+        le=65_535,
+        description="port of the sink's Prometheus endpoint, on metrics.host; 0 takes a free one",
+    )
+    redis_url: SecretStr = Field(
+        SecretStr("redis://127.0.0.1:6379/0"),
+        description="where Redis is, redis://127.0.0.1:6379/0 by default: redis://, rediss:// (TLS) or "
+        "unix://, with user and password if it has any; keep it in the environment then",
+    )
+    key_prefix: str = Field(
+        "innerloop:recommendation:", description="put before the user's id to make the key"
+    )
+    ttl_seconds: int = Field(
+        7 * 24 * 3600, ge=1, description="how long a user's list is kept after its latest, seconds"
+    )
+    batch_records: int = Field(
+        1000, ge=1, le=100_000, description="most records that are written in one go"
+    )
+    redis_timeout_seconds: float = Field(
+        5, gt=0, description="longest wait for an answer of Redis before it counts as away, seconds"
+    )
+    longest_backoff_seconds: float = Field(
+        30, gt=0, description="longest pause before Redis is tried again, seconds"
+    )
+    start: Literal["earliest", "latest"] = Field(
+        "earliest",
+        description="where a group without offsets begins: earliest or latest",
+    )

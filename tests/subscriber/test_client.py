@@ -28,7 +28,12 @@ def settings(embedded_settings) -> Settings:
 
 
 def test_importing_it_loads_neither_torch_nor_the_model():
-    modules = ("worker.subscriber", "worker.subscriber.gateway.server", "worker.cli.tail")
+    modules = (
+        "worker.subscriber",
+        "worker.subscriber.gateway.server",
+        "worker.subscriber.redis_sink.service",
+        "worker.cli.tail",
+    )
     code = (
         f"import sys, {', '.join(modules)}; "
         "named = ('torch', 'numba', 'onnxruntime', 'transformers', 'producer'); "

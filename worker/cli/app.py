@@ -23,6 +23,7 @@ from worker.cli.replay import replay
 from worker.cli.report import report_app
 from worker.cli.run import run_worker
 from worker.cli.schemas import write_schemas, write_settings
+from worker.cli.sink import sink_app
 from worker.cli.tail import tail
 from worker.cli.topics import topics_app
 from worker.cli.train import train
@@ -54,6 +55,7 @@ app.add_typer(models_app, name="models")
 app.add_typer(dlq_app, name="dlq")
 app.add_typer(insights_app, name="insights")
 app.add_typer(gateway_app, name="gateway")
+app.add_typer(sink_app, name="sink")
 app.add_typer(broker_app, name="broker")
 app.add_typer(bench_app, name="bench")
 

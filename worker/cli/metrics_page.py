@@ -8,6 +8,7 @@ from worker.insights.metrics import OPEN_LABELS as INSIGHTS_LABELS
 from worker.insights.metrics import SPECS as INSIGHTS_SPECS
 from worker.metrics_endpoint import metrics_reference
 from worker.subscriber.gateway.metrics import SPECS as GATEWAY_SPECS
+from worker.subscriber.redis_sink.metrics import SPECS as SINK_SPECS
 
 _TRACKERS = """
 # Metrics of trackers
@@ -36,6 +37,12 @@ _GATEWAY = """
 What `innerloop gateway serve` serves at `http://127.0.0.1:9467/metrics` (settings `metrics.host`,
 `gateway.metrics_port`, `metrics.enabled`). Written from `worker/subscriber/gateway/metrics.py`."""
 
+_SINK = """
+# Metrics of the sink
+
+What `innerloop sink redis` serves at `http://127.0.0.1:9468/metrics` (settings `metrics.host`,
+`sink.metrics_port`, `metrics.enabled`). Written from `worker/subscriber/redis_sink/metrics.py`."""
+
 
 def metrics_page() -> str:
     """Return the content of docs/metrics.md."""
@@ -43,4 +50,5 @@ def metrics_page() -> str:
     lines += [_COLLECTOR, *described(COLLECTOR_SPECS.values(), OPEN_LABELS)]
     lines += [_INSIGHTS, *described(INSIGHTS_SPECS.values(), INSIGHTS_LABELS)]
     lines += [_GATEWAY, *described(GATEWAY_SPECS.values(), {})]
+    lines += [_SINK, *described(SINK_SPECS.values(), {})]
     return metrics_reference() + "\n".join(lines) + "\n"
