@@ -134,8 +134,8 @@ class SinkSettings(Section):
     )
     redis_url: SecretStr = Field(
         SecretStr("redis://127.0.0.1:6379/0"),
-        description="where Redis is, redis://127.0.0.1:6379/0 by default: redis://, rediss:// (TLS) or "
-        "unix://, with user and password if it has any; keep it in the environment then",
+        description="where Redis is, redis://127.0.0.1:6379/0 by default; rediss:// (TLS) "
+        "and unix:// will do, too; with user and password keep it in the environment",
     )
     key_prefix: str = Field(
         "innerloop:recommendation:", description="put before the user's id to make the key"

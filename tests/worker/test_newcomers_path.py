@@ -18,11 +18,24 @@ ROOT = Path(__file__).parents[2]
 ITEMS = [f"p-{n}" for n in range(40, 50)]
 
 
-def snippet() -> str:
-    """Return the README's example of a client."""
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    (found,) = [block for block in blocks if "RecommendationClient" in block]
-    return found
+def examples(page: str) -> list[str]:
+    """Return a page's examples of the client that are whole programs."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+    return [block for block in blocks if "with RecommendationClient" in block]
+
+
+def run(code: str, environment: dict[str, str]) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def test_an_event_and_the_list_that_it_caused(kafka_settings, produce_all):
@@ -34,24 +47,19 @@ def test_an_event_and_the_list_that_it_caused(kafka_settings, produce_all):
         for item in ITEMS
     ]
     produce_all(settings, Topic.CATALOG, records)
-    code = snippet()
-    assert len([line for line in code.splitlines() if line.strip()]) == 5
+    (readme,) = examples("README.md")
+    (documented,) = examples("docs/subscribers.md")
+    assert len([line for line in readme.splitlines() if line.strip()]) == 5
     environment = os.environ | {
         "INNERLOOP_KAFKA__BOOTSTRAP_SERVERS": settings.kafka.bootstrap_servers,
         "INNERLOOP_KAFKA__TOPIC_PREFIX": settings.kafka.topic_prefix,
         "INNERLOOP_PRIVACY__USER_ID_KEY": "as tracker and client share it",
     }
     with running(settings):
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            env=environment,
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-    assert done.returncode == 0, done.stderr
-    latency, listed = re.fullmatch(r"(\d+) ms: \[(.*)\]\n", done.stdout).groups()
+        told = run(readme, environment)
+        told_more = run(documented, environment)
+    latency, listed = re.fullmatch(r"(\d+) ms: \[(.*)\]\n", told).groups()
     assert 0 <= int(latency) < 60_000
     assert {item.strip("' ") for item in listed.split(",")} <= set(ITEMS)
+    # The item just seen is why: the answer is to that event.
+    assert re.fullmatch(r"\d+ Reason\(.*item_id='p-42'.*\)\nTrue\n", told_more), told_more
