@@ -73,6 +73,13 @@ class InsightsRun:
             assert time.monotonic() < deadline, f"not in time: {what}\n{self.log[-3000:]}"
             time.sleep(0.3)
 
+    def comes_to(self, number: Callable[[], object], wanted: object, wait_s: float = 30) -> None:
+        """Wait until something is as wanted; if it does not come to that, show how it differs."""
+        deadline = time.monotonic() + wait_s
+        while (found := number()) != wanted and time.monotonic() < deadline:
+            time.sleep(0.3)
+        assert found == wanted, self.log[-2000:]
+
     def outcomes(self) -> list[RecommendationOutcome]:
         """All records of the topic, copies included."""
         decode = msgspec.json.Decoder(RecommendationOutcome).decode
@@ -87,6 +94,11 @@ class InsightsRun:
         decode = msgspec.json.Decoder(Trending).decode
         messages = self._consume_all(self.settings, Topic.TRENDING)
         return {m.key().decode(): decode(m.value()) for m in messages}
+
+    def parts_told(self) -> int:
+        """How often partitions have told their indicators."""
+        messages = self._consume_all(self.settings, InsightsTopic.PARTS)
+        return sum(decode_key(m.key()).surface is None for m in messages)
 
     def lags(self) -> list[int]:
         """By partition of both sources, the offsets that the group has not committed."""

@@ -41,16 +41,16 @@ class Traffic:
     recommendations: list[Recommendation] = field(default_factory=list)
 
 
-def traffic(seed: int, number: int, users: int = 60, items: int = 80) -> Traffic:
-    """Return events of some users over three days, each answered by a list."""
+def traffic(seed: int, number: int, users: int = 60, items: int = 80, cohorts: int = 1) -> Traffic:
+    """Return events over three days, each answered by a list; a cohort of users after the other."""
     rng = random.Random(seed)
     names = [f"item-{n}" for n in range(items)]
     now = int(time.time() * 1000) - 3 * _DAY_MS
     made = Traffic()
     lists: dict[str, list[Recommendation]] = {}
-    for _ in range(number):
+    for n in range(number):
         now += rng.choice([0, 1, 20_000, 3 * _DAY_MS // number])
-        user = f"user-{rng.randrange(users)}"
+        user = f"user-{n * cohorts // number}-{rng.randrange(users // cohorts)}"
         event = _event(rng, user, now - rng.choice([0, 0, 0, 5_000]), names, lists)
         made.events.append(event)
         if rng.random() < 0.03:

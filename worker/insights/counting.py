@@ -68,6 +68,7 @@ class Counting:
         self._partitions: dict[int, Partition] = {}
         self._anchors: dict[int, Event] = {}
         self._unsent: set[PartKey] = set()
+        self._early: list[Event] = []
         self._check = EndCheck(lambda: False, now_ms)
         self._sweep = Sweep(users, now_ms)
 
@@ -76,12 +77,11 @@ class Counting:
     ) -> int:
         """Work on what was taken in; return how many records that were."""
         if not self._ready():
-            take()  # of partitions that are on the move: they will come again
             return 0
         generation = self._app.consumer_generation_id
         if generation != self._generation:
             await self._begin(generation, queue_is_empty)
-        events = take()
+        events = [*self._early, *take()]
         self._distribute(events)
         with self._metrics.checkpoint_seconds.time():
             for partition in self._partitions.values():
@@ -161,9 +161,13 @@ class Counting:
 
     def _distribute(self, events: Iterable[Event]) -> None:
         read_ms = self._now_ms()
+        self._early = []
         for event in events:
             message = event.message
             if message.generation_id != self._generation:
+                # Those from before the latest rebalance come again; those after it do not.
+                if message.generation_id == self._app.consumer_generation_id:
+                    self._early.append(event)
                 continue
             partition = self._partitions.get(message.partition)
             if partition is None:

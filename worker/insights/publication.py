@@ -52,7 +52,6 @@ class Publication:
 
     async def round(self, take: Callable[[], list[Event]]) -> None:
         """Take in new parts, and publish what follows from them."""
-        events = take()
         if not self._app.tables.actives_ready or self._app.rebalancing:
             return
         if TP(self._topics.parts, 0) not in self._app.consumer.assignment():
@@ -60,7 +59,7 @@ class Publication:
             return
         if self._generation != self._app.consumer_generation_id:
             self._begin()
-        current = [e for e in events if e.message.generation_id == self._generation]
+        current = [e for e in take() if e.message.generation_id == self._generation]
         for event in current:
             self._replace(event)
         changed = self._totals.look_for_drift()
