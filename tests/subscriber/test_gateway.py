@@ -119,7 +119,7 @@ def test_a_browser_reads_its_own_user_only(running: Gateway, suffix: str):
 
 
 def test_a_stream_ends_when_its_token_is_over(running):
-    path = f"/v1/recommendations/u/events?token={mint_token(SECRET, 'u', 2)}"
+    path = f"/v1/recommendations/u/events?token={mint_token(SECRET, 'u', 3)}"
     with running.client.stream("GET", path) as response:
         assert response.read().decode().splitlines()[0] == "retry: 2000"
     assert running.sample("stream_ends_total", why="expired") == 1
