@@ -1,4 +1,4 @@
-"""What the worker answers with: one message for each event that it applied."""
+"""What the worker answers with: each event that it applied is named by one message."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Adaptation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     support_loss_after: float | None = None
 
 
-class Recommendation(msgspec.Struct, frozen=True, kw_only=True):
+class Recommendation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The adapted list of one user. Key of the `recommendations` topic: `user_id`.
 
     `recommendation_id` is a function of the event and the model version, so a replay after a crash
@@ -90,6 +90,9 @@ class Recommendation(msgspec.Struct, frozen=True, kw_only=True):
     """How many of the user's events are behind it, this one included."""
     caused_by: Identifier
     """`event_id` of the event that it answers."""
+    also_caused_by: tuple[Identifier, ...] = ()
+    """`event_id`s of earlier events of the user that it answers, too, oldest first; only where the
+    worker is set to answer several at once (`worker.coalesce`, `worker.min_interval_ms`)."""
     adaptation: Adaptation
     model_version: str
     """The model bundle's version."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ from schemas.codec import Codec
 from schemas.settings import Settings
 from schemas.topics import Topic
 from worker.catalogue import Catalogue
+from worker.coalescing.asked import Owing
 from worker.item_sharing.learning import Learning
 from worker.metrics import WorkerMetrics
 from worker.model.interface import AdaptationModel
@@ -98,22 +99,23 @@ class Arm:
             now_ms=self._parts.now_ms,
         )
 
-    def process(self, events: EventColumns) -> ArmAnswers:
-        """Apply events to their users and rank for them."""
-        return ArmAnswers(self, self.pipeline.process(events))
+    def process(self, events: EventColumns, owing: Owing | None = None) -> ArmAnswers:
+        """Apply events to their users and rank for them; see `Pipeline.process`."""
+        return ArmAnswers(self, self.pipeline.process(events, owing))
 
     def warm_up(self) -> None:
         """Compile what a micro-batch needs; to be called once the catalogue is read."""
         self.pipeline.warm_up()
         self.writer.warm_up()
 
-    def forget_idle(self, events: int) -> RecordColumns:
+    def forget_idle(self, events: int, held: Mapping[int, int] | None = None) -> RecordColumns:
         """Forget users who were idle for too long; return the records that erase their states.
 
         Args:
             events: of the micro-batch; few users are looked at after a small one.
+            held: see `worker.state.users.Users.forget_idle`.
         """
-        forgotten = self.pipeline.forget_idle(events)
+        forgotten = self.pipeline.forget_idle(events, held)
         return RecordColumns(
             self._state_topic,
             [partition for _, partition in forgotten],
@@ -139,14 +141,18 @@ class ArmAnswers:
     answers: Answers
 
     @property
-    def source(self) -> NDArray[np.int64]:
-        """Positions of the events applied."""
-        return self.answers.batch.source
+    def applied(self) -> int:
+        """How many events were applied."""
+        return len(self.answers.batch)
+
+    def record_times(self) -> NDArray[np.int64]:
+        """Return the timestamps of the records of the events that are answered."""
+        return self.answers.record_times()
 
     def recommendations(self) -> RecordColumns:
-        """Return a record for each event applied."""
+        """Return a record for each list."""
         return self.arm.writer.records(self.answers)
 
     def states(self) -> RecordColumns:
-        """Return the state of each user with an applied event."""
+        """Return the states of the users answered."""
         return self.arm.states(self.answers.changed_slots())

@@ -187,7 +187,7 @@ SPECS: dict[str, MetricSpec] = {
         MetricSpec(
             "innerloop_events_total",
             Counter,
-            "Events applied, by type; each is answered by one recommendation.",
+            "Events applied, by type; each is named by one recommendation.",
             {"type": _values(EventType)},
         ),
         MetricSpec(
@@ -197,6 +197,23 @@ SPECS: dict[str, MetricSpec] = {
             "their type is no evidence of liking (impression, remove_from_cart, blank search), or "
             "the step's result was not finite.",
             {"cause": _values(NoStep)},
+        ),
+        MetricSpec(
+            "innerloop_events_coalesced_total",
+            Counter,
+            "Events that were answered together with a later one of the user, where "
+            "worker.coalesce is on or worker.min_interval_ms is not 0: each is a ranking spared.",
+        ),
+        MetricSpec(
+            "innerloop_recommendations_deferred_total",
+            Counter,
+            "Recommendations put off, as their user had one less than worker.min_interval_ms ago.",
+        ),
+        MetricSpec(
+            "innerloop_users_owed",
+            Gauge,
+            "Users with events whose recommendation is put off. Offsets are not committed beyond "
+            "the first of these events.",
         ),
         MetricSpec(
             "innerloop_dead_letters_total",
@@ -216,7 +233,8 @@ SPECS: dict[str, MetricSpec] = {
             Histogram,
             "From the timestamp of an event's record (CreateTime or LogAppendTime; not the event's "
             "own time, which a replay sets in the past) to the acknowledgement of its "
-            "recommendation; of the transaction's commit, where worker.delivery is exactly_once.",
+            "recommendation, be it one to a later event, too; of the transaction's commit, where "
+            "worker.delivery is exactly_once.",
             buckets=_LATENCY_SECONDS,
         ),
         MetricSpec(
@@ -278,7 +296,7 @@ SPECS: dict[str, MetricSpec] = {
         MetricSpec(
             "innerloop_consumer_lag_records",
             Gauge,
-            "Records of `clickstream` not yet committed, as of the latest fetch.",
+            "Records of `clickstream` not yet processed, as of the latest fetch.",
             {"partition": ()},
         ),
         MetricSpec(
@@ -483,6 +501,9 @@ class WorkerMetrics:
         self.records = self._counter("innerloop_records_total")
         self.events = self._counter("innerloop_events_total")
         self.events_without_step = self._counter("innerloop_events_without_step_total")
+        self.events_coalesced = self._counter("innerloop_events_coalesced_total")
+        self.recommendations_deferred = self._counter("innerloop_recommendations_deferred_total")
+        self.users_owed = self._gauge("innerloop_users_owed")
         self.dead_letters = self._counter("innerloop_dead_letters_total")
         self.stage_seconds = self._histogram("innerloop_stage_seconds")
         self.latency_seconds = self._batch_histogram("innerloop_event_to_recommendation_seconds")

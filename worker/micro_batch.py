@@ -25,11 +25,20 @@ import numpy as np
 from confluent_kafka import Message
 from numpy.typing import NDArray
 
+from worker.coalescing.held_back import HeldBack
+from worker.coalescing.owed import Owed
 from worker.item_sharing.learning import ItemLearning
 from worker.metrics import Outcome, Stage, WorkerMetrics
 from worker.outputs import dead_letter_record
 from worker.stages.dead_letter_limits import DeadLetterLimits
-from worker.stages.decode import NO_TIMESTAMP, Decoded, Decoder, EventColumns, position
+from worker.stages.decode import (
+    NO_TIMESTAMP,
+    DeadLetter,
+    Decoded,
+    Decoder,
+    EventColumns,
+    position,
+)
 from worker.stages.publish import OutgoingRecord, joined
 
 
@@ -58,14 +67,17 @@ class Answered(Protocol):
     """What is to be said to a micro-batch."""
 
     @property
-    def source(self) -> NDArray[np.int64]:
-        """Positions of the events applied."""
+    def applied(self) -> int:
+        """How many events were applied."""
+
+    def record_times(self) -> NDArray[np.int64]:
+        """Return the timestamps of the records of the events that are answered."""
 
     def recommendations(self) -> Sequence[OutgoingRecord]:
-        """Return a record for each event applied, a user's in order."""
+        """Return a record for each list, a user's in order; each event answered is in one."""
 
     def states(self) -> Sequence[OutgoingRecord]:
-        """Return the state of each user with an applied event."""
+        """Return the states of the users answered."""
 
 
 class Answering(Protocol):
@@ -94,6 +106,7 @@ class BatchProcessor:
         dead_letter_topic: full name of `clickstream.dlq`.
         item_learning: of the item memory; None if there is none.
         limits: stop a flood of dead letters.
+        owed: whom `answering` owes an answer; None if it answers each event at once.
         now_ms: the clock, milliseconds since the epoch.
     """
 
@@ -108,6 +121,7 @@ class BatchProcessor:
         dead_letter_topic: str,
         item_learning: ItemLearning | None = None,
         limits: DeadLetterLimits | None = None,
+        owed: Owed | None = None,
         now_ms: Callable[[], int] = wall_clock_ms,
     ) -> None:
         self._decoder = decoder
@@ -118,12 +132,17 @@ class BatchProcessor:
         self._dead_letter_topic = dead_letter_topic
         self._item_learning = item_learning
         self._limits = limits
+        self._owed = owed
+        self._held_back = None if owed is None else HeldBack(owed)
         self._now_ms = now_ms
         self._answered: deque[NDArray[np.int64]] = deque()
         """Timestamps of records whose answers are not visible yet, an array a micro-batch."""
 
     def process(self, messages: Sequence[Message]) -> None:
-        """Process records of `clickstream`, in the order given.
+        """Process records of `clickstream`, in the order given, and give the answers that are due.
+
+        Args:
+            messages: the records; none where only answers are due.
 
         Raises:
             PublishError: an output was not acknowledged; nothing is committed.
@@ -131,15 +150,26 @@ class BatchProcessor:
             DeadLetterFloodError: too many records are unusable; nothing of these is published.
         """
         metrics = self._metrics
-        metrics.batch_records.observe(len(messages))
+        if messages:
+            metrics.batch_records.observe(len(messages))
         with metrics.time(Stage.DECODE):
             decoded = self._decoder.decode(messages)
         if self._limits is not None:
             self._limits.check(messages, decoded.dead_letters)
         answers = self._answering.process(decoded.events)
         with metrics.time(Stage.PUBLISH):
-            self._publish(decoded, answers)
-            self._offsets.commit(next_offsets(messages))
+            offsets, letters = next_offsets(messages), decoded.dead_letters
+            if self._held_back is not None:
+                self._held_back.take_up(offsets, letters)
+                offsets, letters = self._held_back.release()
+            self._count(decoded, answers, letters)
+            self._publish(answers, letters)
+            self._offsets.commit(offsets)
+
+    def release_partitions(self, partitions: Sequence[int]) -> None:
+        """Have no more to do with partitions that are someone else's."""
+        if self._held_back is not None:
+            self._held_back.release_partitions(partitions)
 
     def visible(self, batches: int) -> None:
         """Take note that subscribers can see the answers of so many more micro-batches."""
@@ -149,24 +179,22 @@ class BatchProcessor:
             ages = now - times[times != NO_TIMESTAMP]
             self._metrics.latency_seconds.observe_many(np.maximum(ages, 0) / 1000.0)
 
-    def _publish(self, decoded: Decoded, answers: Answered) -> None:
-        dead = [
-            dead_letter_record(letter, self._dead_letter_topic) for letter in decoded.dead_letters
-        ]
+    def _publish(self, answers: Answered, letters: Sequence[DeadLetter]) -> None:
+        dead = [dead_letter_record(letter, self._dead_letter_topic) for letter in letters]
         recommendations = answers.recommendations()
-        self._count(decoded, answers)
+        if self._owed is not None:
+            self._owed.published()
         self._records.publish(joined(recommendations, dead))
         if self._item_learning is not None:
             self._records.publish(self._item_learning.records())
         states = answers.states()  # before any of their users is forgotten
-        forgotten = self._answering.forget_idle(len(answers.source))
+        forgotten = self._answering.forget_idle(answers.applied)
         self._records.publish(joined(states, forgotten))
 
-    def _count(self, decoded: Decoded, answers: Answered) -> None:
+    def _count(self, decoded: Decoded, answers: Answered, published: Sequence[DeadLetter]) -> None:
         metrics = self._metrics
-        times = np.asarray(decoded.events.record_times, np.int64)
-        self._answered.append(times[answers.source])
-        for letter in decoded.dead_letters:
+        self._answered.append(answers.record_times())
+        for letter in published:
             metrics.dead_letters.labels(letter.reason.value).inc()
         for outcome, count in (
             (Outcome.DEAD_LETTER, len(decoded.dead_letters)),

@@ -18,6 +18,7 @@ from schemas.recommendations import (
     Recommendation,
     RecommendedItem,
 )
+from worker.addressed import Addressed
 from worker.byte_table import packed
 from worker.catalogue import Catalogue
 from worker.pipeline import Answers
@@ -75,68 +76,58 @@ class RecommendationWriter:
             self._json.warm_up()
 
     def records(self, answers: Answers) -> RecordColumns:
-        """Return one record for each event applied, keyed and placed as the event was."""
-        events, sources = answers.events, answers.batch.source.tolist()
-        keys = [events.user_ids[source].encode() for source in sources]
+        """Return a record for each list, keyed and placed as the event that it answers was."""
+        to = answers.addressed()
+        keys = [user_id.encode() for user_id in to.user_ids]
         return RecordColumns(
             self._topic,
-            [events.partitions[source] for source in sources],
+            to.partitions,
             keys,
-            self._written(answers, keys) or self._encoded(answers),
+            self._written(answers.ranked, to, keys) or self._encoded(answers),
         )
 
-    def _written(self, answers: Answers, user_ids: Sequence[bytes]) -> list[bytes] | None:
+    def _written(
+        self, ranked: Ranked, to: Addressed, user_ids: Sequence[bytes]
+    ) -> list[bytes] | None:
         """Return the messages as JSON; None if that is not asked for, or takes the codec."""
         if self._json is None or not user_ids:
             return None
-        events, sources = answers.events, answers.batch.source
-        event_ids = [events.event_ids[source].encode() for source in sources.tolist()]
-        return self._json.encode(
-            user_ids=user_ids,
-            event_ids=event_ids,
-            ranked=answers.ranked,
-            adapted=answers.adapted,
-            events_seen=answers.batch.events_seen,
-            event_times=np.asarray(events.times, np.int64)[sources],
-            produced_at=self._now_ms(),
-        )
+        return self._json.encode(user_ids, ranked, to, produced_at=self._now_ms())
 
     def _encoded(self, answers: Answers) -> list[bytes]:
         encode = self._codec.encode
         return [encode(self._topic, message) for message in self.messages(answers)]
 
     def messages(self, answers: Answers) -> list[Recommendation]:
-        """Return the answer to each event applied, in order."""
-        events, batch = answers.events, answers.batch
-        now = self._now_ms()
-        sources = batch.source.tolist()
+        """Return the message of each list, in order."""
+        to, now = answers.addressed(), self._now_ms()
         ids = recommendation_ids(
-            packed([events.event_ids[source].encode() for source in sources]),
-            packed([events.user_ids[source].encode() for source in sources]),
+            packed([event_id.encode() for event_id in to.event_ids]),
+            packed([user_id.encode() for user_id in to.user_ids]),
             self._model_version,
         )
-        lists = self._lists(answers)
-        adaptations = _adaptations(answers)
+        lists = self._lists(answers.ranked)
+        adaptations = _adaptations(to)
+        seen, times = to.events_seen.tolist(), to.times.tolist()
         return [
             Recommendation(
                 recommendation_id=recommendation_id.tobytes().hex(),
-                user_id=events.user_ids[source],
-                items=items,
-                events_seen=seen,
-                caused_by=events.event_ids[source],
-                adaptation=adaptation,
+                user_id=to.user_ids[i],
+                items=lists[i],
+                events_seen=seen[i],
+                caused_by=to.event_ids[i],
+                also_caused_by=tuple(to.also[i]) if to.also else (),
+                adaptation=adaptations[i],
                 model_version=self._model_version,
                 variant=self._variant,
-                event_time=events.times[source],
+                event_time=times[i],
                 produced_at=now,
             )
-            for recommendation_id, source, seen, items, adaptation in zip(
-                ids, sources, batch.events_seen.tolist(), lists, adaptations, strict=True
-            )
+            for i, recommendation_id in enumerate(ids)
         ]
 
-    def _lists(self, answers: Answers) -> list[list[RecommendedItem]]:
-        ranked, item_ids = answers.ranked, self._catalogue.item_ids
+    def _lists(self, ranked: Ranked) -> list[list[RecommendedItem]]:
+        item_ids = self._catalogue.item_ids
         scores = np.round(ranked.scores.astype(np.float64), DECIMALS).tolist()
         columns = (ranked.rows.tolist(), scores, self._reasons(ranked), _propensities(ranked))
         return [
@@ -218,15 +209,14 @@ def _encoded(headers: dict[DeadLetterHeader, str]) -> list[tuple[str, str | byte
     return [(name.value, text.encode()) for name, text in headers.items()]
 
 
-def _adaptations(answers: Answers) -> list[Adaptation]:
-    adapted = answers.adapted
+def _adaptations(to: Addressed) -> list[Adaptation]:
     before, after = (
         np.round(loss.astype(np.float64), DECIMALS).tolist()
-        for loss in (adapted.loss_before, adapted.loss_after)
+        for loss in (to.loss_before, to.loss_after)
     )
     return [
         Adaptation(steps=1, support_loss_before=loss, support_loss_after=then)
         if stepped
         else Adaptation(steps=0)
-        for stepped, loss, then in zip(adapted.stepped.tolist(), before, after, strict=True)
+        for stepped, loss, then in zip(to.stepped.tolist(), before, after, strict=True)
     ]

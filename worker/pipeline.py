@@ -5,6 +5,7 @@ No Kafka in here: events go in as columns, answers come out as columns.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,12 +13,15 @@ from numpy.typing import NDArray
 
 from schemas.clickstream import EventType
 from schemas.settings import WorkerSettings
+from worker.addressed import Addressed
 from worker.catalogue import Catalogue
+from worker.coalescing.asked import Asked, Owing, asked
 from worker.item_memory.memory import ItemMemory
 from worker.item_memory.transitions import OwnTransitions
 from worker.item_sharing.learning import Learning
 from worker.metrics import NoStep, Stage, WorkerMetrics
 from worker.model.interface import AdaptationModel
+from worker.policy.batch import BatchPolicy
 from worker.policy.policy import Policy
 from worker.prequential import LivePrequential
 from worker.stages.adapt import Adapted, Steps, adapt
@@ -35,16 +39,35 @@ _EVENTS_PER_LOOK = 8
 
 @dataclass(frozen=True)
 class Answers:
-    """A micro-batch after ranking: an entry for each event applied, in order."""
+    """A micro-batch after ranking."""
 
     events: EventColumns
     """All events, also those not applied: `batch.source` says which."""
     batch: FoldedBatch
     adapted: Adapted
     ranked: Ranked
+    asked: Asked | None = None
+    """The lists there are; None for one an event applied, in order."""
+
+    def addressed(self) -> Addressed:
+        """Return what the lists answer."""
+        if self.asked is not None:
+            return self.asked.addressed
+        return Addressed.each(self.events, self.batch, self.adapted)
+
+    def record_times(self) -> NDArray[np.int64]:
+        """Return the timestamps of the records of the events that are answered."""
+        if self.asked is not None:
+            return self.asked.record_times
+        return np.asarray(self.events.record_times, np.int64)[self.batch.source]
 
     def changed_slots(self) -> NDArray[np.int64]:
-        """Return the slots of the users with an applied event, each once."""
+        """Return the slots of the users answered, each once, which are all with an applied event.
+
+        But where answers are put off: a user who is owed one is as yet unchanged to all others.
+        """
+        if self.asked is not None:
+            return self.asked.slots
         return self.batch.slots[self.batch.last_of_user()]
 
 
@@ -108,12 +131,19 @@ class Pipeline:
         answers = twin.process(_made_up_event(self._catalogue.item_ids[:1]))
         StateRecords(arena, self._model.version).encode(answers.changed_slots())
 
-    def process(self, events: EventColumns) -> Answers:
-        """Apply the events in order and return an answer to each that was applied."""
+    def process(self, events: EventColumns, owing: Owing | None = None) -> Answers:
+        """Apply the events in order and answer them.
+
+        Args:
+            events: of the micro-batch.
+            owing: who may be answered now, and who is owed an answer; None answers each event that
+                was applied.
+        """
         metrics, catalogue, model = self._metrics, self._catalogue, self._model
         with metrics.time(Stage.FOLD):
             types = self._policy is not None and self._policy.wants_types
-            batch = fold(events, self._users, catalogue, types=types)
+            others = ([], []) if owing is None else owing.users
+            batch = fold(events, self._users, catalogue, types=types, others=others)
             self._prequential.recall_lists(batch)
             own = self._item_learning.select(events, batch) if self._item_learning else None
         with metrics.time(Stage.ENCODE):
@@ -130,28 +160,34 @@ class Pipeline:
             )
             adapted = adapt(steps, self._arena, model)
         with metrics.time(Stage.RANK):
-            memory = self._memory_step(own)
-            policy = None if self._policy is None else self._policy.for_events(events, batch)
+            some = None
+            if owing is not None:
+                some = asked(
+                    owing, events, batch, adapted, arena=self._arena, model=model, types=types
+                )
             ranked = rank(
-                adapted.queries,
-                batch.recent_rows,
+                adapted.queries if some is None else some.queries,
+                batch.recent_rows if some is None else some.recent_rows,
                 catalogue,
                 model,
                 self._top_k,
-                memory=memory,
-                policy=policy,
+                memory=self._memory_step(own, some),
+                policy=self._of_policy(events, batch, some),
             )
-            self._prequential.score(batch, ranked.rows)
+            self._prequential.score(batch, ranked.rows, some)
         self._count(batch, adapted)
-        return Answers(events, batch, adapted, ranked)
+        return Answers(events, batch, adapted, ranked, some)
 
-    def forget_idle(self, events: int) -> list[tuple[str, int]]:
+    def forget_idle(
+        self, events: int, held: Mapping[int, int] | None = None
+    ) -> list[tuple[str, int]]:
         """Return users, with their partitions, who are forgotten as they were idle for too long.
 
         Args:
             events: of the micro-batch; few users are looked at after a small one.
+            held: see `Users.forget_idle`.
         """
-        return self._users.forget_idle(1 + events // _EVENTS_PER_LOOK)
+        return self._users.forget_idle(1 + events // _EVENTS_PER_LOOK, held)
 
     def _memory(self) -> MemoryStep | None:
         """Return the memory to rank with, taught nothing."""
@@ -160,13 +196,28 @@ class Pipeline:
             return None
         return MemoryStep(learning.learner)
 
-    def _memory_step(self, own: OwnTransitions | None) -> MemoryStep | None:
+    def _of_policy(
+        self, events: EventColumns, batch: FoldedBatch, some: Asked | None
+    ) -> BatchPolicy | None:
+        if self._policy is None:
+            return None
+        if some is None:
+            return self._policy.for_events(events, batch)
+        return self._policy.for_answers(
+            event_ids=some.addressed.event_ids,
+            user_ids=some.addressed.user_ids,
+            surfaces=some.surfaces,
+            recent_rows=some.recent_rows,
+            recent_types=some.recent_types,
+        )
+
+    def _memory_step(self, own: OwnTransitions | None, some: Asked | None) -> MemoryStep | None:
         """Return the memory to rank with; one that only learns is taught here and now."""
         if self._item_learning is None or own is None:
             return None
         learner = self._item_learning.learner
         if isinstance(learner, ItemMemory):
-            return MemoryStep(learner, own)
+            return MemoryStep(learner, own, None if some is None else some.answered)
         if own.learns.any():
             new = own.chosen()
             learner.learn(new.items, new.before, new.types, new.times)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from worker.catalogue import Catalogue
+from worker.coalescing.asked import Asked
 from worker.events_seen import EVENTS_SEEN_LABELS, events_seen_bucket
 from worker.metrics import WorkerMetrics
 from worker.model.interface import AdaptationModel
@@ -76,17 +77,27 @@ class LivePrequential:
             known = batch.unpublished
             self._remember(slots, self._rank(queries, known.recent_rows, known.recent_types))
 
-    def score(self, batch: FoldedBatch, published: NDArray[np.int64]) -> None:
+    def score(
+        self, batch: FoldedBatch, published: NDArray[np.int64], asked: Asked | None = None
+    ) -> None:
         """Score the batch's events and remember the lists that answer them.
 
         Args:
             batch: the events applied.
-            published: catalogue rows of the list that answers each event, (n, k).
+            published: catalogue rows of the lists, (n, k): an event's each, or those `asked` for.
+            asked: which lists there are, if not one for each event.
         """
         scored = np.flatnonzero(batch.rows != NO_ITEM)
         if scored.size:
-            lists = self._lists_before(batch, published)[scored]
+            lists = (
+                self._lists_before(batch, published)
+                if asked is None
+                else self._lists_before_all(batch)
+            )[scored]
             self._count(batch.rows[scored], lists, batch.events_seen[scored] - 1)
+        if asked is not None:
+            self._remember(asked.slots, published)
+            return
         last = batch.last_of_user()
         self._remember(batch.slots[last], published[last])
 
@@ -96,6 +107,16 @@ class LivePrequential:
         again = batch.previous != NONE_BEFORE
         lists[again] = published[batch.previous[again]]
         lists[batch.events_seen == 1] = self._start_list
+        return lists
+
+    def _lists_before_all(self, batch: FoldedBatch) -> NDArray[np.int64]:
+        """Return the list that stood before each event where none was published in between."""
+        lists = self._arena.published_rows[batch.slots].astype(np.int64)
+        start = batch.events_seen == 1
+        for number in range(1, int(batch.rounds.max(initial=0)) + 1):
+            here = np.flatnonzero(batch.rounds == number)
+            start[here] |= start[batch.previous[here]]
+        lists[start] = self._start_list
         return lists
 
     def rank_without_events(self) -> None:

@@ -7,11 +7,11 @@ from itertools import pairwise
 
 import msgspec
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from schemas.clickstream import EventType
 from schemas.recommendations import ReasonEvent
+from worker.addressed import Addressed
 from worker.byte_table import ByteRows, ByteTable, packed
 from worker.recommendation_ids import recommendation_ids
 from worker.recommendation_kernel import (
@@ -24,7 +24,6 @@ from worker.recommendation_kernel import (
     write_messages,
 )
 from worker.rows import NO_ITEM
-from worker.stages.adapt import Adapted
 from worker.stages.rank import Ranked
 
 __all__ = ["DECIMALS", "RecommendationJson"]
@@ -33,6 +32,7 @@ _encode = msgspec.json.Encoder().encode
 
 _NO_TYPES: NDArray[np.uint8] = np.empty((0, 0), np.uint8)
 _NO_PROPENSITIES: NDArray[np.float64] = np.empty((0, 0), np.float64)
+_NO_ALSO = ByteRows(np.frombuffer(b"", np.uint8), np.zeros(1, np.int64))
 _TYPES = packed([_encode(ReasonEvent(kind.value)) for kind in EventType])
 
 
@@ -58,43 +58,27 @@ class RecommendationJson:
         """Compile what `encode` is made of, and read the items' ids."""
         nothing = np.full((1, 1), NO_ITEM)
         zero = np.zeros(1, np.float32)
-        self.encode(
-            user_ids=[b"u"],
-            event_ids=[b"e"],
-            ranked=Ranked(nothing, zero[:, None], nothing),
-            adapted=Adapted(torch.zeros(1, 1), zero > 0, zero, zero),
-            events_seen=zero.astype(np.int64),
-            event_times=zero.astype(np.int64),
-            produced_at=0,
-        )
+        whole = zero.astype(np.int64)
+        to = Addressed(["e"], ["u"], [0], whole, whole, zero > 0, zero, zero)
+        self.encode([b"u"], Ranked(nothing, zero[:, None], nothing), to, produced_at=0)
 
     def encode(
-        self,
-        *,
-        user_ids: Sequence[bytes],
-        event_ids: Sequence[bytes],
-        ranked: Ranked,
-        adapted: Adapted,
-        events_seen: NDArray[np.int64],
-        event_times: NDArray[np.int64],
-        produced_at: int,
+        self, user_ids: Sequence[bytes], ranked: Ranked, to: Addressed, *, produced_at: int
     ) -> list[bytes] | None:
         """Return n messages as JSON.
 
         Args:
             user_ids: in UTF-8.
-            event_ids: in UTF-8, of what they answer.
             ranked: the lists.
-            adapted: the inner-loop steps.
-            events_seen: (n,).
-            event_times: milliseconds since the epoch, (n,).
+            to: what they answer.
             produced_at: milliseconds since the epoch.
 
         Returns:
             None if a score or loss is NaN, infinite, or 9·10⁹ or more.
         """
         n = len(user_ids)
-        users, events = packed(user_ids), packed(event_ids)
+        users = packed(user_ids)
+        events = packed([event_id.encode() for event_id in to.event_ids])
         messages = Messages(
             ids=recommendation_ids(events, users, self._model_version),
             user_ids=users,
@@ -104,12 +88,13 @@ class RecommendationJson:
             scores=np.ascontiguousarray(ranked.scores, np.float32),
             reasons=np.ascontiguousarray(ranked.reasons, np.int64),
             items=self._known_items(),
-            events_seen=np.ascontiguousarray(events_seen, np.int64),
-            stepped=np.ascontiguousarray(adapted.stepped, np.bool_),
-            loss_before=np.ascontiguousarray(adapted.loss_before, np.float32),
-            loss_after=np.ascontiguousarray(adapted.loss_after, np.float32),
+            also=packed([_also(earlier) for earlier in to.also]) if to.also else _NO_ALSO,
+            events_seen=np.ascontiguousarray(to.events_seen, np.int64),
+            stepped=np.ascontiguousarray(to.stepped, np.bool_),
+            loss_before=np.ascontiguousarray(to.loss_before, np.float32),
+            loss_after=np.ascontiguousarray(to.loss_after, np.float32),
             model=np.frombuffer(self._model, np.uint8),
-            event_times=np.ascontiguousarray(event_times, np.int64),
+            event_times=np.ascontiguousarray(to.times, np.int64),
             end=np.frombuffer(b',"produced_at":%d}' % produced_at, np.uint8),
         )
         extras = _extras(ranked)
@@ -139,3 +124,8 @@ def _extras(ranked: Ranked) -> Extras | None:
         _TYPES,
         _NO_PROPENSITIES if propensities is None else propensities,
     )
+
+
+def _also(event_ids: Sequence[str]) -> bytes:
+    """Return what follows the event that a message answers."""
+    return b',"also_caused_by":' + _encode(event_ids) if event_ids else b""

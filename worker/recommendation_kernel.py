@@ -90,6 +90,8 @@ class Messages(NamedTuple):
     """Catalogue rows of what explains them, (n, k), or `NO_ITEM`."""
     items: ByteRows
     """Items' ids as JSON strings, quotes included, by catalogue row."""
+    also: ByteRows
+    """What follows the event's id, n of them; without rows if that is nothing."""
     events_seen: NDArray[np.int64]
     stepped: NDArray[np.bool_]
     loss_before: NDArray[np.float32]
@@ -122,6 +124,7 @@ def room_needed(messages: Messages) -> int:
     ids = messages.user_ids.starts[n] + messages.event_ids.starts[n]
     fixed = 2 * messages.ids.shape[1] + len(messages.model) + len(messages.end)
     room: int = _LONGEST_ESCAPE * ids + n * (_OF_MESSAGE + fixed + k * _OF_ITEM)
+    room += len(messages.also.data)
     for i in range(n):
         for j in range(k):
             row, reason = rows[i, j], reasons[i, j]
@@ -330,6 +333,7 @@ def write_messages(
     ids, seen, times = messages.ids, messages.events_seen, messages.event_times
     model, end = messages.model, messages.end
     stepped, before, after = messages.stepped, messages.loss_before, messages.loss_after
+    also, also_starts = messages.also.data, messages.also.starts
     at = 0
     for i in range(len(rows)):
         at = _put(out, at, _HEAD)
@@ -344,6 +348,8 @@ def write_messages(
         at = _put_int(out, at, seen[i])
         at = _put(out, at, _CAUSED)
         at = _put_string(out, at, events, event_starts[i], event_starts[i + 1])
+        if len(also):
+            at = _copy(out, at, also, also_starts[i], also_starts[i + 1])
         at = _put_adaptation(out, at, stepped[i], before[i], after[i])
         if at < 0:
             return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 
@@ -13,6 +14,7 @@ from worker.arm import ArmParts
 from worker.catalogue import Catalogue
 from worker.catalogue_follower import CatalogueFollower
 from worker.clients import make_member, make_reader
+from worker.coalescing.owed import Owed
 from worker.delivery.making import make_delivery
 from worker.item_sharing.interface import MemorySource
 from worker.item_sharing.sharing import SharedMemory, share
@@ -91,7 +93,10 @@ class Session:
             if isinstance(store, DiskStore) and worker.warm_restart
             else None
         )
-        arms = self._arms = Arms(store, metrics)
+        owed = self._owed = (
+            Owed(worker.min_interval_ms / 1000.0, metrics) if worker.coalesces else None
+        )
+        arms = self._arms = Arms(store, metrics, owed)
         parts = ArmParts(
             settings=settings,
             codec=codec,
@@ -140,6 +145,7 @@ class Session:
                 ratio=worker.dead_letter_ratio,
                 consecutive=worker.dead_letter_consecutive,
             ),
+            owed=owed,
         )
         self._delivery.on_visible(self._visible)
 
@@ -165,7 +171,8 @@ class Session:
         begin = time.perf_counter()
         followed = self._shared is None or not self._shared.follower.behind
         most = self._limit.records
-        messages = self._poller.poll(most, self._wait_s(followed))
+        within = math.inf if self._owed is None else self._owed.wait_s()
+        messages = self._poller.poll(most, self._wait_s(followed), within)
         self._delivery.polled()
         if messages:
             polling = time.perf_counter() - begin
@@ -178,7 +185,8 @@ class Session:
         if self._shared is not None:
             self._shared.follower.follow()
         taken = time.perf_counter()
-        if messages and (level or not self._stop.is_set()):
+        due = self._owed is not None and self._owed.wait_s() == 0.0
+        if (messages or due) and (level or not self._stop.is_set()):
             self._processor.process(messages)
         self._delivery.settle(more=len(messages) >= most)
         waiting = self._committer.report_lag(self._poller.partitions)
@@ -201,13 +209,15 @@ class Session:
         return _BUSY_WAIT_S if self._delivery.busy else IDLE_WAIT_S
 
     def close(self, *, keep: bool = False) -> None:
-        """Leave the group and close the clients.
+        """Leave the group and close the clients. What is owed is answered, if memory is in order.
 
         Args:
-            keep: whether memory is as it should be after the last `step`, so that users may be kept
-                for a warm restart.
+            keep: whether memory is as it should be after the last `step`, so that what is owed may
+                be answered, and users be kept for a warm restart.
         """
         try:
+            if keep and self._owed is not None and self._owed.make_due():
+                self._processor.process([])
             delivered = self._delivery.close()
             if keep and delivered and self._warm is not None:
                 member, partitions = self._consumer.memberid(), self._poller.partitions
@@ -238,6 +248,8 @@ class Session:
         self._take_over.abandon(partitions)
         self._delivery.give_up(how)  # the last chance before the partitions go
         self._committer.forget(partitions)
+        self._arms.owe_nothing(partitions)
+        self._processor.release_partitions(partitions)
         lost = how is Rebalance.LOST
         for partition in partitions:
             if self._warm is None or not self._warm.keeps(partition, lost=lost):

@@ -56,6 +56,19 @@ class WorkerSettings(Section):
         description="time from an event's arrival to its recommendation that micro-batches are "
         "kept small for, milliseconds; where more events wait than that, they are large",
     )
+    coalesce: bool = Field(
+        False,
+        description="of several events of a user in a micro-batch answer only the last, naming the "
+        "others in also_caused_by",
+    )
+    min_interval_ms: int = Field(
+        0,
+        ge=0,
+        le=3_600_000,
+        description="least time between two recommendations of a user, milliseconds: events in "
+        "between are answered together when it is over; 0 answers each at once, any other value "
+        "implies coalesce",
+    )
     top_k: int = Field(20, ge=1, le=1000, description="items in a recommendation")
     recent_events: int = Field(
         32, ge=1, le=1024, description="latest events kept per user (duplicates, reasons)"
@@ -123,6 +136,11 @@ class WorkerSettings(Section):
     )
     variant: str = Field("default", min_length=1, description="label on recommendations")
     threads: int | None = Field(None, ge=1, description="CPU threads; without it, torch's default")
+
+    @property
+    def coalesces(self) -> bool:
+        """Whether several events of a user may be answered at once."""
+        return self.coalesce or self.min_interval_ms > 0
 
     @property
     def user_ttl_ms(self) -> int | None:

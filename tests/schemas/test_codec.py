@@ -197,7 +197,7 @@ def test_a_reason_newer_than_the_reader_is_read_as_other():
     client.register_schema("any-value", Schema(newer, "AVRO"))
     # u, one item: its reason is symbol 1; then the rest of the message.
     data = b"\x02r\x02u\x02\x02i" + struct.pack("<d", 0.5) + b"\x02\x00\x00\x00\x00"
-    data += b"\x02\x02e\x00\x00\x00\x02m\x02v\x02\x02"
+    data += b"\x02\x02e\x00\x00\x00\x00\x02m\x02v\x02\x02"
     decoded = writer.decoder(Recommendation)(b"\0\0\0\0\x01" + data)
     assert decoded.items[0].reason.kind is ReasonKind.OTHER
     assert decoded.items[0].score == 0.5

@@ -1,6 +1,7 @@
 """Recommendations written from arrays are the messages that the codec writes of their objects."""
 
 import hashlib
+from dataclasses import replace
 from types import SimpleNamespace
 
 import hypothesis.strategies as st
@@ -63,6 +64,7 @@ def answers_of(
     times=None,
     propensities=None,
     reason_types=None,
+    also=(),
 ) -> Answers:
     n = len(user_ids)
     losses = np.zeros((2, n), np.float32) if losses is None else losses
@@ -87,7 +89,9 @@ def answers_of(
         propensities,
         reason_types,
     )
-    return Answers(events, batch, adapted, ranked)
+    each = Answers(events, batch, adapted, ranked)
+    addressed = replace(each.addressed(), also=also)
+    return replace(each, asked=SimpleNamespace(addressed=addressed)) if also else each
 
 
 def writer_for(item_ids, codec=None, model_version="m1", variant="a") -> RecommendationWriter:
@@ -103,6 +107,10 @@ def writer_for(item_ids, codec=None, model_version="m1", variant="a") -> Recomme
 
 def through_objects(writer: RecommendationWriter, answers: Answers) -> list[bytes]:
     return [JsonCodec().encode("", message) for message in writer.messages(answers)]
+
+
+def through_arrays(writer: RecommendationWriter, answers: Answers) -> list[bytes] | None:
+    return writer._written(answers.ranked, answers.addressed(), writer.records(answers).keys)
 
 
 chances = st.sampled_from([1.0, 0.5, 1e-9, 1e-10, 1e-30, 5e-4, 1 / 3]) | st.floats(1e-12, 1.0)
@@ -140,6 +148,7 @@ def cases(draw):
         times=draw(whole),
         propensities=draw(st.none() | tables(chances, n, k, np.float64)),
         reason_types=draw(st.none() | tables(st.integers(0, len(EventType) - 1), n, k, np.uint8)),
+        also=draw(st.just([]) | st.lists(st.lists(ids, max_size=3), min_size=n, max_size=n)),
     )
     return writer_for(item_ids, None, draw(ids), draw(ids)), answers
 
@@ -150,7 +159,7 @@ def test_what_is_written_reads_as_what_the_codec_writes(case):
     writer, answers = case
     written = writer.records(answers).values
     expected = through_objects(writer, answers)
-    assert writer._written(answers, writer.records(answers).keys) is not None
+    assert through_arrays(writer, answers) is not None
     for ours, theirs, message in zip(written, expected, writer.messages(answers), strict=True):
         assert decode(ours) == decode(theirs) == message
         # Minus zero equals zero, and is to stay what it is.
@@ -213,7 +222,7 @@ def test_a_score_that_does_not_fit_goes_through_the_codec(score):
     )
     records = writer.records(answers)
     assert records.values == through_objects(writer, answers)
-    assert writer._written(answers, records.keys) is None
+    assert through_arrays(writer, answers) is None
 
 
 def test_what_a_policy_adds_is_written_as_the_codec_writes_it_and_else_left_out():
@@ -257,6 +266,17 @@ def test_what_a_policy_adds_goes_through_avro():
     assert [item.propensity for item in items] == [0.75, 1e-9]
     assert items[0].reason.event_type is ReasonEvent.PURCHASE
     assert items[1].reason.event_type is None
+
+
+def test_events_answered_by_the_way_are_named_after_the_cause_and_else_left_out():
+    writer = writer_for(["i"])
+    several = ["u", "v"], ["e2", "f"], [[0], [0]], [[1], [2]], [[0], [0]]
+    written = writer.records(answers_of(*several, also=[["e0", 'e"1'], []])).values
+    assert b',"caused_by":"e2","also_caused_by":["e0","e\\"1"],"adaptation":' in written[0]
+    plain = writer.records(answers_of(*several)).values
+    assert written[1] == plain[1]
+    assert not any(b"also_caused_by" in value for value in plain)
+    assert [decode(value).also_caused_by for value in written] == [("e0", 'e"1'), ()]
 
 
 def test_items_that_come_later_are_known():

@@ -68,10 +68,9 @@ def score(
     scores = queries @ vectors.T
     # Which of equal items is a candidate must not depend on the batch.
     best, rows = top_items(scores, unavailable, min(memory.config.dense, scores.shape[1]))
-    dense = np.full((len(events.items), rows.shape[1]), NO_ITEM, np.int32)
-    dense[events.wanted] = rows.cpu().numpy()
-    found = memory.learn_and_collect(events, dense, collect_first=collect_first)
-    found = _below(_of_wanted(found, events), len(vectors))
+    named = rows.cpu().numpy()
+    found = collect_wanted(memory, events, named, collect_first=collect_first)
+    found = _below(found, len(vectors))
     latest = events.recent[events.wanted, 0].astype(np.int64)
     pairs = pairs_of(
         found,
@@ -81,6 +80,29 @@ def score(
         torch.from_numpy(latest).to(queries.device),
     )
     return Scored(scores, pairs, torch.from_numpy(found.pointers).to(queries.device))
+
+
+def collect_wanted(
+    memory: ItemMemory,
+    events: Occurrences,
+    named: NDArray[np.integer],
+    *,
+    collect_first: bool = False,
+) -> Candidates:
+    """Take the memory through events; return the candidates of the wanted ones, m of n.
+
+    Args:
+        memory: learns from the events.
+        events: in order, m of them wanted.
+        named: further candidates of these, (m, D); −1 fills up.
+        collect_first: see `ItemMemory.learn_and_collect`.
+    """
+    if len(named) == len(events.items):
+        dense = np.ascontiguousarray(named, np.int32)
+        return memory.learn_and_collect(events, dense, collect_first=collect_first)
+    dense = np.full((len(events.items), named.shape[1]), NO_ITEM, np.int32)
+    dense[events.wanted] = named
+    return _of_wanted(memory.learn_and_collect(events, dense, collect_first=collect_first), events)
 
 
 def mix(scored: Scored, mixer: Mixer) -> Tensor:

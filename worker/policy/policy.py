@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -56,13 +58,39 @@ class Policy:
 
     def for_events(self, events: EventColumns, batch: FoldedBatch) -> BatchPolicy:
         """Return what the policy asks of the lists that answer these events."""
-        groups = np.full(len(batch), EVERYWHERE, np.int64)
+        sources = batch.source.tolist()
+        return self.for_answers(
+            event_ids=[events.event_ids[source] for source in sources],
+            user_ids=[events.user_ids[source] for source in sources],
+            surfaces=[events.surfaces[source] for source in sources] if events.surfaces else [],
+            recent_rows=batch.recent_rows,
+            recent_types=batch.recent_types,
+        )
+
+    def for_answers(
+        self,
+        *,
+        event_ids: Sequence[str],
+        user_ids: Sequence[str],
+        surfaces: Sequence[str | None],
+        recent_rows: NDArray[np.int64],
+        recent_types: NDArray[np.uint8],
+    ) -> BatchPolicy:
+        """Return what the policy asks of lists, each of which answers an event.
+
+        Args:
+            event_ids: of the n events.
+            user_ids: of their users.
+            surfaces: where they happened; empty if that is not known.
+            recent_rows: as for `for_users`.
+            recent_types: as for `for_users`.
+        """
+        groups = np.full(len(event_ids), EVERYWHERE, np.int64)
         of_surface = self._items.group_of
-        if of_surface and events.surfaces:
-            surfaces = events.surfaces
-            groups[:] = [of_surface.get(surfaces[i], EVERYWHERE) for i in batch.source.tolist()]
-        seeds = self._seeds(events, batch) if self._options.epsilon > 0.0 else None
-        return self.for_queries(groups, batch.recent_rows, batch.recent_types, seeds)
+        if of_surface and surfaces:
+            groups[:] = [of_surface.get(surface, EVERYWHERE) for surface in surfaces]
+        seeds = self._seeds(event_ids, user_ids) if self._options.epsilon > 0.0 else None
+        return self.for_queries(groups, recent_rows, recent_types, seeds)
 
     def for_users(
         self, recent_rows: NDArray[np.int64], recent_types: NDArray[np.uint8]
@@ -105,12 +133,11 @@ class Policy:
         types = recent_types if self._settings.reason_types else None
         return BatchPolicy(items, narrowing, self._pool, selection, types)
 
-    def _seeds(self, events: EventColumns, batch: FoldedBatch) -> NDArray[np.uint64]:
+    def _seeds(self, event_ids: Sequence[str], user_ids: Sequence[str]) -> NDArray[np.uint64]:
         """Return what chance goes by, (n,): the recommendations' ids, so that a replay repeats."""
-        sources = batch.source.tolist()
         ids = recommendation_ids(
-            packed([events.event_ids[source].encode() for source in sources]),
-            packed([events.user_ids[source].encode() for source in sources]),
+            packed([event_id.encode() for event_id in event_ids]),
+            packed([user_id.encode() for user_id in user_ids]),
             self._model_version,
         )
         seeds: NDArray[np.uint64] = ids[:, :8].copy().view("<u8")[:, 0].astype(np.uint64)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from worker.arm import Arm, ArmAnswers
+from worker.coalescing.asked import Owing
+from worker.coalescing.owed import Owed
 from worker.metrics import WorkerMetrics
 from worker.micro_batch import Answered
 from worker.model.interface import AdaptationModel
@@ -35,21 +37,26 @@ class Trial:
 class CombinedAnswers:
     """What several arms have to say to a micro-batch; see `worker.micro_batch.Answered`."""
 
-    parts: Sequence[tuple[NDArray[np.int64], ArmAnswers]]
-    """The positions of each arm's events, and its answers."""
+    parts: Sequence[ArmAnswers]
+    """Of the arms."""
 
     @property
-    def source(self) -> NDArray[np.int64]:
-        """Positions of the events applied, an arm after the other."""
-        return np.concatenate([positions[answers.source] for positions, answers in self.parts])
+    def applied(self) -> int:
+        """How many events were applied."""
+        return sum(answers.applied for answers in self.parts)
+
+    def record_times(self) -> NDArray[np.int64]:
+        """Return the timestamps of the records of the events that are answered."""
+        times = [answers.record_times() for answers in self.parts]
+        return np.concatenate([np.empty(0, np.int64), *times])
 
     def recommendations(self) -> Sequence[OutgoingRecord]:
-        """Return a record for each event applied, a user's in order."""
-        return joined(*(answers.recommendations() for _, answers in self.parts))
+        """Return a record for each list, a user's in order."""
+        return joined(*(answers.recommendations() for answers in self.parts))
 
     def states(self) -> Sequence[OutgoingRecord]:
-        """Return the state of each user with an applied event."""
-        return joined(*(answers.states() for _, answers in self.parts))
+        """Return the states of the users answered."""
+        return joined(*(answers.states() for answers in self.parts))
 
 
 class Arms:
@@ -58,11 +65,15 @@ class Arms:
     Args:
         store: of the users in no arm's arena; closed at the end.
         metrics: of the users.
+        owed: whom an answer is owed; None if each event is to be answered at once.
     """
 
-    def __init__(self, store: StateStore, metrics: WorkerMetrics) -> None:
+    def __init__(self, store: StateStore, metrics: WorkerMetrics, owed: Owed | None = None) -> None:
         self._store = store
         self._metrics = metrics
+        self._owed = owed
+        self._shadow_owed: Owed | None = None
+        """Likewise of a shadow, which answers nobody, but ranks when it would."""
         self._primary: Arm | None = None
         self._trial: Trial | None = None
         self._retired: list[Arm] = []
@@ -94,6 +105,8 @@ class Arms:
         staying = {primary} if trial is None or trial.shadow else {primary, trial.arm}
         self._retired = [arm for arm in self.canonical() if arm not in staying]
         self._primary, self._trial = primary, trial
+        if self._owed is not None and trial is not None and trial.shadow:
+            self._shadow_owed = self._owed.twin()
 
     def serving(self) -> list[Arm]:
         """Return the arms that events go to: the primary, and what is tried."""
@@ -103,7 +116,7 @@ class Arms:
         """Forget a shadow and its users, if there is one."""
         if self._trial is not None and self._trial.shadow:
             self._trial.arm.users.close()
-            self._trial = None
+            self._trial = self._shadow_owed = None
 
     def canonical(self) -> list[Arm]:
         """Return the arms whose users' states are those of the changelog: all but a shadow."""
@@ -112,24 +125,25 @@ class Arms:
 
     def process(self, events: EventColumns) -> Answered:
         """Apply events to their users and rank for them."""
-        trial = self._trial
+        trial, owing = self._trial, _owing(self._owed)
         if trial is None:
-            answers: Answered = self.primary.process(events)
+            answers: Answered = self.primary.process(events, owing)
         elif trial.shadow:
             self._process_in_shadow(trial, events)
-            answers = self.primary.process(events)
+            answers = self.primary.process(events, owing)
         else:
-            answers = self._process_divided(trial, events)
+            answers = self._process_divided(trial, events, owing)
         if trial is not None or self._retired:
             self.report()
         return answers
 
     def forget_idle(self, events: int) -> Sequence[OutgoingRecord]:
         """Forget users who were idle for too long; return the records that erase their states."""
-        forgotten = self.primary.forget_idle(events)
+        held = None if self._owed is None else self._owed.held()
+        forgotten = self.primary.forget_idle(events, held)
         if self._trial is None:
             return forgotten
-        of_trial = self._trial.arm.forget_idle(events)
+        of_trial = self._trial.arm.forget_idle(events, held)
         return forgotten if self._trial.shadow else joined(forgotten, of_trial)
 
     def store(self, partition: int, records: Mapping[str, bytes | None]) -> None:
@@ -139,7 +153,16 @@ class Arms:
     def erase(self, user_id: str) -> bool:
         """Forget a user wherever there is something of it; return whether there was."""
         found = [arm.users.erase(user_id) for arm in self._all()]
+        for owed in (self._owed, self._shadow_owed):
+            if owed is not None:
+                owed.forget([user_id])
         return any(found)
+
+    def owe_nothing(self, partitions: Sequence[int]) -> None:
+        """Owe no answers to the users of partitions that are someone else's."""
+        for owed in (self._owed, self._shadow_owed):
+            if owed is not None:
+                owed.release_partitions(partitions)
 
     def release_partition(self, partition: int) -> None:
         """Forget the users of a partition: they are someone else's."""
@@ -176,17 +199,23 @@ class Arms:
     def _process_in_shadow(self, trial: Trial, events: EventColumns) -> None:
         """Have the shadow rank before the item memory learns of its users' next steps."""
         inside = np.flatnonzero(trial.share.of(events.user_ids))
-        if inside.size:
+        owing = _owing(self._shadow_owed)
+        if inside.size or (owing is not None and owing.due):
             theirs = pick(events, inside)
             # Whom the shadow does not know yet it copies as they are before these events.
             self.primary.users.bring_in(theirs.user_ids, theirs.partitions)
-            trial.arm.process(theirs)
+            trial.arm.process(theirs, owing)
+            if owing is not None:
+                owing.owed.published()
 
-    def _process_divided(self, trial: Trial, events: EventColumns) -> CombinedAnswers:
+    def _process_divided(
+        self, trial: Trial, events: EventColumns, owing: Owing | None
+    ) -> CombinedAnswers:
         inside = trial.share.of(events.user_ids)
-        parts: list[tuple[Callable[[EventColumns], ArmAnswers], NDArray[np.int64]]] = [
-            (self.primary.process, np.flatnonzero(~inside)),
-            (trial.arm.process, np.flatnonzero(inside)),
+        ours, theirs = (None, None) if owing is None else owing.divided(trial.share.of)
+        parts = [
+            (self.primary, np.flatnonzero(~inside), ours),
+            (trial.arm, np.flatnonzero(inside), theirs),
         ]
         # Who comes second knows what the item memory learned from the first: a turn each.
         self._turn = not self._turn
@@ -194,8 +223,13 @@ class Arms:
             parts.reverse()
         return CombinedAnswers(
             [
-                (positions, process(pick(events, positions)))
-                for process, positions in parts
-                if positions.size
+                arm.process(pick(events, positions), owing_of_arm)
+                for arm, positions, owing_of_arm in parts
+                if positions.size or (owing_of_arm is not None and owing_of_arm.due)
             ]
         )
+
+
+def _owing(owed: Owed | None) -> Owing | None:
+    """Begin a micro-batch with what is owed."""
+    return None if owed is None else Owing(owed, owed.begin())

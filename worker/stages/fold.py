@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,6 +66,8 @@ class FoldedBatch:
     anew: NDArray[np.bool_]
     """Whether the user was forgotten right before the event, idle for too long till then, (n,)."""
     unpublished: Unpublished
+    others: NDArray[np.int64]
+    """Slots of the further users asked for, in order."""
     outcomes: Counter[Outcome]
     without_step: Counter[NoStep]
 
@@ -96,7 +99,12 @@ class Unpublished:
 
 
 def fold(
-    events: EventColumns, users: Users, items: ItemRows, *, types: bool = False
+    events: EventColumns,
+    users: Users,
+    items: ItemRows,
+    *,
+    types: bool = False,
+    others: tuple[Sequence[str], Sequence[int]] = ((), ()),
 ) -> FoldedBatch:
     """Apply events to their users' columns, in order; copies and those applied before are left out.
 
@@ -108,11 +116,14 @@ def fold(
         users: those there are.
         items: where they stand.
         types: whether `recent_types` is wanted.
+        others: further users that are to be resident meanwhile, and their partitions.
 
     Raises:
         StateStoreError: stored users cannot be read, or others not be stored.
     """
-    slots = users.bring_in(events.user_ids, events.partitions)
+    also, theirs = others
+    slots = users.bring_in([*events.user_ids, *also], [*events.partitions, *theirs])
+    slots, of_others = slots[: len(events)], slots[len(events) :]
     users.saw(events.partitions, events.times)
     arena = users.arena
     texts = _search_texts(events)
@@ -122,7 +133,7 @@ def fold(
     ttl_ms = FOR_EVER if users.ttl_ms is None else users.ttl_ms
     n = fold_events(arena.columns, arrived, ttl_ms, arena.scratch, out)
     _keep_texts(arena, events, arrived, out)
-    return _batch(arrived, out, n, texts, unpublished)
+    return _batch(arrived, out, n, texts, unpublished, others=of_others)
 
 
 def _arrived(
@@ -187,7 +198,13 @@ def _keep_texts(arena: UserArena, events: EventColumns, arrived: Arrived, out: F
 
 
 def _batch(
-    arrived: Arrived, out: Folded, n: int, texts: dict[int, str], unpublished: Unpublished
+    arrived: Arrived,
+    out: Folded,
+    n: int,
+    texts: dict[int, str],
+    unpublished: Unpublished,
+    *,
+    others: NDArray[np.int64],
 ) -> FoldedBatch:
     source = out.source[:n]
     position = {int(i): p for p, i in enumerate(source)} if texts else {}
@@ -209,6 +226,7 @@ def _batch(
         recent_types=out.recent_types[:n],
         anew=out.anew[:n],
         unpublished=unpublished,
+        others=others,
         outcomes=+Counter(dict(zip(_OUTCOMES, counts.tolist(), strict=True))),
         without_step=+Counter({NoStep.NO_EVIDENCE: nothing, NoStep.UNKNOWN_ITEM: unknown}),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterable
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
@@ -76,17 +77,21 @@ class Poller:
             on_lost=lambda _, partitions: self._gone(partitions, Rebalance.LOST),
         )
 
-    def poll(self, most: int, wait_s: float = IDLE_WAIT_S) -> list[Message]:
+    def poll(
+        self, most: int, wait_s: float = IDLE_WAIT_S, within_s: float = math.inf
+    ) -> list[Message]:
         """Return the records of the next micro-batch; none if none comes soon.
 
         Args:
             most: so many at most, besides those kept back.
             wait_s: longest wait for a first record, seconds.
+            within_s: longest wait for any record, seconds: something else is due then.
 
         Raises:
             BrokerError: the topic cannot be read, now or later.
         """
-        messages = self._consume(most, 0.0 if self._released else wait_s)
+        first_s = 0.0 if self._released else min(wait_s, within_s)
+        messages = self._consume(most, first_s, min(self._wait_s, within_s))
         self._pause_new()
         usable, self._released = self._released, []
         usable += [message for message in messages if self._is_usable(message)]
@@ -109,11 +114,11 @@ class Poller:
         self._consumer.consume(_MOST_AT_ONCE, 0.0)
         return self.partitions
 
-    def _consume(self, most: int, idle_wait_s: float) -> list[Message]:
+    def _consume(self, most: int, idle_wait_s: float, fill_s: float) -> list[Message]:
         first = self._consumer.consume(1, idle_wait_s)
         if not first or most == 1:
             return first
-        return first + self._consumer.consume(most - 1, self._wait_s)
+        return first + self._consumer.consume(most - 1, fill_s)
 
     def _is_usable(self, message: Message) -> bool:
         error = message.error()

@@ -49,16 +49,20 @@ class MemoryStep:
 
     memory: ItemMemory
     own: OwnTransitions | None = None
-    """Of the events whose users are ranked, n; each is learned before its own user is ranked and
-    after the users before it are: a list never knows the events that come after it. None teaches
-    nothing."""
+    """Of n events; each is learned before its own user is ranked and after the users before it
+    are: a list never knows the events that come after it. None teaches nothing."""
+    answered: NDArray[np.int64] | None = None
+    """Positions, rising, of the events whose users are ranked, before any others; None for all."""
 
     def events(self, recent_rows: NDArray[np.int64]) -> Occurrences:
-        """Return what the memory goes through, all users wanted.
+        """Return what the memory goes through, all users of these wanted.
 
         Args:
-            recent_rows: rows of the users' recent items, newest first, (n, r).
+            recent_rows: rows of the users' recent items, newest first, (n, r); of users without an
+                event among `answered` after those with one, if only some are answered.
         """
+        if self.own is not None and self.answered is not None:
+            return self._some(self.own, self.answered, recent_rows)
         n = len(recent_rows)
         recent = recent_rows[:, : self.memory.config.recent].astype(np.int32)
         wanted = np.ones(n, np.bool_)
@@ -69,6 +73,26 @@ class MemoryStep:
             return Occurrences(nothing, before, nothing.astype(np.int64), never, recent, wanted)
         new = self.own.transitions
         return Occurrences(new.items, new.before, new.times, self.own.learns, recent, wanted)
+
+    def _some(
+        self, own: OwnTransitions, answered: NDArray[np.int64], recent_rows: NDArray[np.int64]
+    ) -> Occurrences:
+        new, n = own.transitions, len(own.transitions)
+        ranked, more = len(answered), len(recent_rows) - len(answered)
+        recent_rows = recent_rows[:, : self.memory.config.recent]
+        recent = np.full((n + more, recent_rows.shape[1]), NO_ITEM, np.int32)
+        recent[answered], recent[n:] = recent_rows[:ranked], recent_rows[ranked:]
+        wanted = np.zeros(n + more, np.bool_)
+        wanted[answered] = wanted[n:] = True
+        none = np.full((more, WINDOW), NO_ITEM, np.int32)
+        return Occurrences(
+            np.concatenate([new.items, np.zeros(more, np.int32)]),
+            np.concatenate([new.before, none]),
+            np.concatenate([new.times, np.zeros(more, np.int64)]),
+            np.concatenate([own.learns, np.zeros(more, np.bool_)]),
+            recent,
+            wanted,
+        )
 
 
 def rank(
@@ -93,6 +117,9 @@ def rank(
         policy: what the lists are made of beyond the scores; None goes by them alone.
     """
     if not len(queries):
+        if memory is not None and memory.own is not None:
+            events = memory.events(recent_rows)
+            memory.memory.learn_and_collect(events, np.empty((len(events.items), 0), np.int32))
         empty = np.empty((0, k), np.int64)
         return Ranked(empty, empty.astype(np.float32), empty)
     mixing = None if memory is None else Mixing(memory.memory, memory.events(recent_rows))

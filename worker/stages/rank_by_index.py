@@ -12,8 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from worker.item_memory.memory import Occurrences
 from worker.model.interface import AdaptationModel
 from worker.model.mixer_kernel import Found, Inputs, MixerArrays, found_arrays, mixed_scores
+from worker.model.mixing import collect_wanted
 from worker.ranking_index.index import ItemIndex, Nearest
 from worker.ranking_index.lists import merge, most_similar, own_products
 from worker.ranking_index.narrowing import Narrowing, narrow_own
@@ -84,20 +86,26 @@ class _Ranking:
         named = near.rows[:, :dense].astype(np.int32)
         for start in range(0, n, _AT_ONCE):
             part = slice(start, min(n, start + _AT_ONCE))
-            events = mixing.events.part(part)
-            found = mixing.memory.learn_and_collect(events, named[part])
+            events = mixing.part(part)
+            found = collect_wanted(mixing.memory, events, named[part])
             inputs = Inputs(
                 self._queries[part],
                 self._vectors,
                 self._index.norms,
                 self._findable,
                 np.ascontiguousarray(near.scores[part, :dense]),
-                events.recent[:, 0].astype(np.int64),
+                self._latest(events),
             )
             values = self._mix(model.mixer_arrays, inputs, found_arrays(found))
             of_part = Nearest(listed.rows[part], listed.scores[part])
             ours = _Own(found.pointers, found.rows, values)
             self._merge(of_part, part, ours, narrowed=self._added is not None)
+
+    @staticmethod
+    def _latest(events: Occurrences) -> NDArray[np.int64]:
+        """Return the row of the latest item of each user wanted."""
+        latest: NDArray[np.int64] = events.recent[events.wanted, 0].astype(np.int64)
+        return latest
 
     def _mix(self, weights: MixerArrays, inputs: Inputs, found: Found) -> NDArray[np.float32]:
         scores = np.empty(len(found.rows), np.float32)

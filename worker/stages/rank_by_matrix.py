@@ -36,7 +36,7 @@ def rank_by_matrix(task: RankingTask) -> Lists:
         if task.mixing is None:
             scores = _shifted(queries[part], recent, catalogue, task.model)
         else:
-            events, memory = task.mixing.events.part(part), task.mixing.memory
+            events, memory = task.mixing.part(part), task.mixing.memory
             scores = _mixed(queries[part], events, catalogue, task.model, memory)
         if task.policy is None:
             best, rows = top_items(scores, catalogue.unavailable, task.k)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +17,25 @@ from worker.policy.batch import BatchPolicy
 
 @dataclass(frozen=True)
 class Mixing:
-    """An item memory, and the events that it goes through, one for each query."""
+    """An item memory, and the events that it goes through; a query for each that is wanted."""
 
     memory: ItemMemory
     events: Occurrences
+
+    def part(self, queries: slice) -> Occurrences:
+        """Return the events of some of the queries, with those that lead up to them.
+
+        Parts that follow one another have all events, each once.
+        """
+        ends = self._ends
+        start = int(ends[queries.start - 1]) if queries.start else 0
+        stop = int(ends[queries.stop - 1]) if queries.stop < len(ends) else len(self.events.items)
+        return self.events.part(slice(start, stop))
+
+    @cached_property
+    def _ends(self) -> NDArray[np.int64]:
+        """Position after the event of each query."""
+        return np.flatnonzero(self.events.wanted) + 1
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ user's events alone, and the sweep is what frees the room of those who do not co
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +17,13 @@ from schemas.errors import DecodeError
 from worker.state.arena import UserArena
 from worker.state.entry import from_entry
 from worker.state.store import StateStore
-from worker.state.user_columns import NO_PARTITION
+from worker.state.user_columns import NO_OFFSET, NO_PARTITION
 
 _SLACK_MS = 24 * 3600 * 1000
 """Events that come late by less find their users, and so do they where one event's time is ahead by
 less: the default of `worker.max_future_seconds`."""
 _SLOTS_AT_ONCE = 4096
+_NO_END = np.iinfo(np.int64).max
 
 
 class IdleSweep:
@@ -56,21 +57,23 @@ class IdleSweep:
         """Forget a partition's clock: it is someone else's."""
         self._now.pop(partition, None)
 
-    def step(self, most: int) -> list[tuple[str, int]]:
+    def step(self, most: int, held: Mapping[int, int]) -> list[tuple[str, int]]:
         """Look at the next users of either place and return whom it forgot, with their partitions.
 
         Args:
             most: users to look at in the arena, and as many in the store.
+            held: see `worker.state.users.Users.forget_idle`.
         """
-        return self._of_arena(most) + self._of_store(most)
+        return self._of_arena(most, held) + self._of_store(most, held)
 
-    def _of_arena(self, most: int) -> list[tuple[str, int]]:
+    def _of_arena(self, most: int, held: Mapping[int, int]) -> list[tuple[str, int]]:
         columns = self._arena.columns
         looked_at = self._next_residents(columns.partition, most)
         partitions = columns.partition[looked_at]
         idle = np.zeros(len(looked_at), np.bool_)
         for partition in set(partitions.tolist()):
             late = self._is_idle(partition, columns.active[looked_at])
+            late &= columns.offset[looked_at] < held.get(partition, _NO_END)
             idle |= (partitions == partition) & late
         gone = looked_at[idle]
         forgotten = [
@@ -89,7 +92,7 @@ class IdleSweep:
         self._next_slot = end if end < len(partitions) else 0
         return here[:most]
 
-    def _of_store(self, most: int) -> list[tuple[str, int]]:
+    def _of_store(self, most: int, held: Mapping[int, int]) -> list[tuple[str, int]]:
         partitions = self._store.partitions
         if not partitions:
             return []
@@ -97,11 +100,12 @@ class IdleSweep:
         partition = partitions[self._turn % len(partitions)]
         if partition not in self._now:
             return []
-        idle = [
-            user_id
-            for user_id, entry in self._store.scan(partition, most)
-            if self._is_idle(partition, np.array([_active(entry)]))[0]
-        ]
+        end = held.get(partition, _NO_END)
+        idle = []
+        for user_id, entry in self._store.scan(partition, most):
+            active, offset = _active(entry)
+            if offset < end and self._is_idle(partition, np.array([active]))[0]:
+                idle.append(user_id)
         self._store.take(partition, idle)
         return [(user_id, partition) for user_id in idle]
 
@@ -110,8 +114,10 @@ class IdleSweep:
         return idle
 
 
-def _active(entry: bytes) -> int:
+def _active(entry: bytes) -> tuple[int, int]:
+    """Return when the user was last active, and the offset of the last event."""
     try:
-        return decode_state(from_entry(entry)[1]).active
+        state = decode_state(from_entry(entry)[1])
     except DecodeError:  # reported when the user comes back, or forgotten right away
-        return 0
+        return 0, NO_OFFSET
+    return state.active, state.offset

@@ -117,20 +117,24 @@ class Users:
         if self._sweep is not None and len(partitions):
             self._sweep.saw(partitions, times)
 
-    def forget_idle(self, most: int) -> list[tuple[str, int]]:
+    def forget_idle(
+        self, most: int, held: Mapping[int, int] | None = None
+    ) -> list[tuple[str, int]]:
         """Look for users idle for too long; return those forgotten, with their partitions.
 
         The changelog is not written: whoever calls this puts null values there.
 
         Args:
             most: users to look at in the arena, and as many in the store.
+            held: by partition an offset from which on nobody is forgotten who has an event there:
+                after a crash it would be read again.
 
         Raises:
             StateStoreError: the store cannot be read or written.
         """
         if self._sweep is None:
             return []
-        forgotten = self._sweep.step(most)
+        forgotten = self._sweep.step(most, held or {})
         self.count_forgotten(len(forgotten))
         return forgotten
 
