@@ -24,6 +24,7 @@ from schemas.model_rollout import (
 from schemas.settings import Settings, WorkerSettings
 from worker.arm import ArmParts
 from worker.catalogue import Catalogue, ItemChange
+from worker.coalescing.owed import Owed
 from worker.files import sha256_of
 from worker.item_sharing.interface import MemorySource
 from worker.item_sharing.learning import ItemLearning
@@ -106,6 +107,8 @@ class ArmsWorker:
     memory: MemorySource | None = None
     journal: Journal = field(default_factory=Journal)
     base: StateStore = field(default_factory=MemoryStore)
+    now_s: float = 0.0
+    """By the clock that the least interval between a user's answers goes by."""
 
     def __post_init__(self) -> None:
         self.metrics = WorkerMetrics()
@@ -113,7 +116,11 @@ class ArmsWorker:
         self.catalogue.apply([ItemChange(f"i{n}", item(n)) for n in range(self.items)])
         self.item_learning = self._open_memory()
         codec = JsonCodec()
-        self.arms = Arms(self.base, self.metrics)
+        self.owed = None
+        if self.settings.coalesces:
+            interval_s = self.settings.min_interval_ms / 1000
+            self.owed = Owed(interval_s, self.metrics, lambda: self.now_s)
+        self.arms = Arms(self.base, self.metrics, self.owed)
         parts = ArmParts(
             settings=Settings(worker=self.settings),
             codec=codec,
@@ -135,6 +142,7 @@ class ArmsWorker:
             metrics=self.metrics,
             dead_letter_topic="clickstream.dlq",
             item_learning=self.item_learning,
+            owed=self.owed,
             now_ms=lambda: NOW_MS,
         )
 

@@ -15,6 +15,7 @@ from schemas.settings import PolicySettings, Settings, WorkerSettings
 from schemas.user_state import UserState
 from worker.arm import Arm, ArmParts
 from worker.catalogue import Catalogue, ItemChange
+from worker.coalescing.owed import Owed
 from worker.item_sharing.interface import MemorySource
 from worker.item_sharing.learning import ItemLearning
 from worker.item_sharing.log import TransitionLog
@@ -22,6 +23,7 @@ from worker.metrics import WorkerMetrics
 from worker.micro_batch import BatchProcessor
 from worker.model.interface import AdaptationModel
 from worker.restore.loader import StateLoader
+from worker.rollout.arms import Arms
 from worker.stages.decode import Decoder
 from worker.stages.publish import OutgoingRecord
 from worker.state.store import MemoryStore, StateStore
@@ -126,6 +128,8 @@ class Worker:
     item_memory: MemorySource | None = None
     journal: Journal = field(default_factory=Journal)
     store: StateStore = field(default_factory=MemoryStore)
+    now_s: float = 0.0
+    """By the clock that the least interval between a user's answers goes by."""
 
     def __post_init__(self) -> None:
         self.metrics = WorkerMetrics()
@@ -146,6 +150,12 @@ class Worker:
         self.arena, self.users, self.states = self.arm.arena, self.arm.users, self.arm.state_records
         self.pipeline, self.writer = self.arm.pipeline, self.arm.writer
         self.loader = StateLoader(self.model, self.users)
+        self.owed, answering = None, self.arm
+        if self.settings.coalesces:
+            interval_s = self.settings.min_interval_ms / 1000
+            self.owed = Owed(interval_s, self.metrics, lambda: self.now_s)
+            answering = Arms(self.store, self.metrics, self.owed)
+            answering.serve(self.arm, None)
         self.processor = BatchProcessor(
             decoder=Decoder(
                 codec,
@@ -153,12 +163,13 @@ class Worker:
                 max_future_ms=self.settings.max_future_seconds * 1000,
                 now_ms=lambda: NOW_MS,
             ),
-            answering=self.arm,
+            answering=answering,
             records=self.journal,
             offsets=self.journal,
             metrics=self.metrics,
             dead_letter_topic="clickstream.dlq",
             item_learning=self.item_learning,
+            owed=self.owed,
             now_ms=lambda: NOW_MS,
         )
         self.journal.visible = self.processor.visible

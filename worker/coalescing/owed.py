@@ -150,11 +150,13 @@ class Owed:
 
     def make_due(self) -> bool:
         """Have all be answered with the next micro-batch, at the end; return whether any are."""
+        if not self._owed:
+            return False
         self._answered.clear()
         for one in self._owed.values():
             one.due = 0.0
         self._due = [(0.0, user_id) for user_id in self._owed]
-        return bool(self._owed)
+        return True
 
     def forget(self, user_ids: Sequence[str]) -> None:
         """Owe these users nothing: there is nothing left of them."""
