@@ -8,6 +8,7 @@ from collections import Counter
 import msgspec
 import numpy as np
 import pytest
+from exactly_once_parts import named
 from rollout_parts import ArmsWorker, OtherModel, tried
 from test_idle_users import on_day, tombstones
 from test_memory_bundle import _what_trends_changes_often, clicks, model
@@ -43,10 +44,6 @@ def in_batches(worker: Worker, events, batch: int = 16) -> Worker:
     for first in range(0, len(events), batch):
         worker.process(events[first : first + batch], first_offset=first)
     return worker
-
-
-def named(answers) -> list[str]:
-    return [event_id for r in answers for event_id in (*r.also_caused_by, r.caused_by)]
 
 
 def last_of_each(answers, events, batch: int = 16) -> list[Recommendation]:
