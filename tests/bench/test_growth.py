@@ -21,6 +21,14 @@ def test_over_users_and_catalogue(tmp_path):
             assert each > 0 and each * rate == pytest.approx(1e6)
 
 
+def test_over_storms_with_coalescing_and_without(tmp_path):
+    report = bench(tmp_path, "growth", "--over", "storms")
+    for storm in (1, 2, 8):
+        for coalesce in (False, True):
+            result = report.one("storms", events_of_a_user=storm, coalesce=coalesce)
+            assert result.figures["us_per_event"].min > 0
+
+
 def test_over_partitions_and_workers(tmp_path, kafka_broker, monkeypatch):
     monkeypatch.setenv("KAFKA_BOOTSTRAP", kafka_broker.bootstrap_servers)
     over = ["--over", "partitions", "--over", "workers"]

@@ -2,6 +2,8 @@
 
 - `users` and `catalogue`: micro-batches through the worker's stages fold, encode, adapt and rank,
   in this process and without a broker, with so many users known and so many items;
+- `storms`: likewise, with so many events of a user in a micro-batch, each answered by a list of its
+  own, and the last of each user alone (`worker.coalesce`);
 - `partitions` and `workers`: events per second of real workers on Apache Kafka, at saturation.
 """
 
@@ -28,7 +30,7 @@ from worker.bench.stand import stand
 from worker.bench.workload import BIAS, Workload
 from worker.demo.children import Children
 
-AXES = ("users", "catalogue", "partitions", "workers")
+AXES = ("users", "catalogue", "storms", "partitions", "workers")
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class GrowthPlan:
     resident: int = 10_000
     """Along `users`, more are measured twice: all held ready, and no more of them than this."""
     items: tuple[int, ...] = (1_000, 10_000, 48_000)
+    storms: tuple[int, ...] = (1, 2, 8)
     partitions: tuple[int, ...] = (2, 8, 32)
     workers: tuple[int, ...] = (1, 2)
     broker: BrokerName = "kafka"
@@ -81,6 +84,8 @@ def run_growth(plan: GrowthPlan, folder: Path) -> Report:
         _in_process(run, plan, "users", _over_users(plan), folder)
     if "catalogue" in plan.axes:
         _in_process(run, plan, "catalogue", [replace(base, items=n) for n in plan.items], folder)
+    if "storms" in plan.axes:
+        _in_process(run, plan, "storms", [base] * len(plan.storms), folder, storms=plan.storms)
     if "partitions" in plan.axes:
         cases = [(replace(base, partitions=n), 1) for n in plan.partitions]
         _saturated(run, plan, "partitions", cases, folder)
@@ -106,16 +111,38 @@ _BIAS = [
 ]
 
 
+@dataclass(frozen=True)
+class _Point:
+    """A point to measure in process."""
+
+    workload: Workload
+    storm: int
+    """Events of each user of a micro-batch in it."""
+    coalesce: bool
+
+
 def _in_process(
-    run: Run, plan: GrowthPlan, axis: str, workloads: Sequence[Workload], folder: Path
+    run: Run,
+    plan: GrowthPlan,
+    axis: str,
+    workloads: Sequence[Workload],
+    folder: Path,
+    *,
+    storms: Sequence[int] = (),
 ) -> None:
-    """Measure all points of an axis in turns."""
+    """Measure all points of an axis in turns; those of storms with coalescing and without."""
     torch.manual_seed(plan.workload.seed)
+    points = [
+        _Point(workload, storm, coalesce)
+        for workload, storm in zip(workloads, storms or [1] * len(workloads), strict=True)
+        for coalesce in ((False, True) if storms else (False,))
+    ]
     places = {}
-    for number, workload in enumerate(workloads):
+    for number, point in enumerate(points):
         made = folder / f"{axis}-{number}"
-        bundle, shop = workload.prepare(made)
-        places[f"{number}"] = InProcess(bundle, shop, workload.settings.worker)
+        bundle, shop = point.workload.prepare(made)
+        worker = point.workload.settings.worker.model_copy(update={"coalesce": point.coalesce})
+        places[f"{number}"] = InProcess(bundle, shop, worker, storm=point.storm)
         shutil.rmtree(made, ignore_errors=True)
 
     def micro_batches(place: InProcess) -> float:
@@ -129,13 +156,15 @@ def _in_process(
         name: partial(micro_batches, place) for name, place in places.items()
     }
     for name, seconds in alternate(variants, plan.repeats).items():
-        workload, place = workloads[int(name)], places[name]
-        case = {
-            "users": workload.users,
-            "resident": workload.settings.worker.resident_users,
+        point, place = points[int(name)], places[name]
+        case: dict[str, Value] = {
+            "users": point.workload.users,
+            "resident": point.workload.settings.worker.resident_users,
             "items": place.items,
             "batch_events": place.batch_events,
         }
+        if storms:
+            case |= {"events_of_a_user": point.storm, "coalesce": point.coalesce}
         figures = {
             "us_per_event": [1e6 * s for s in seconds],
             "events_per_s": [1.0 / s for s in seconds],

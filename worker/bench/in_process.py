@@ -5,11 +5,15 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import msgspec
+
 from schemas.catalog import CatalogItem
 from schemas.clickstream import ClickstreamEvent
 from schemas.settings import WorkerSettings
 from worker.bench.shop import Shop
 from worker.catalogue import Catalogue, ItemChange
+from worker.coalescing.asked import Owing
+from worker.coalescing.owed import Owed
 from worker.encoder.text_encoder import TextEncoder
 from worker.metrics import WorkerMetrics
 from worker.model.bundle import Bundle
@@ -68,10 +72,14 @@ class InProcess:
         bundle: to be served.
         shop: its items and users.
         settings: of the worker.
+        storm: events of each user of a micro-batch in it.
     """
 
-    def __init__(self, bundle: Path, shop: Shop, settings: WorkerSettings) -> None:
+    def __init__(
+        self, bundle: Path, shop: Shop, settings: WorkerSettings, *, storm: int = 1
+    ) -> None:
         self._shop = shop
+        self._storm = storm
         self.batch_events = settings.batch_events
         self._offset = self._turn = 0
         model = load_model(bundle)
@@ -98,17 +106,35 @@ class InProcess:
             some = range(start, min(shop.users, start + at_once))
             users.bring_in([shop.user_id(number) for number in some], [0] * len(some))
         self._pipeline = Pipeline(model, catalogue, arena, metrics, settings, users=users)
+        self._owed = (
+            Owed(settings.min_interval_ms / 1000.0, metrics) if settings.coalesces else None
+        )
 
     def batches(self, count: int) -> list[EventColumns]:
         """Draw micro-batches that have not been seen yet."""
         self._turn += 1
         size = self.batch_events
         events = self._shop.events(count * size, self._turn, f"g{self._turn}-")
-        starts = range(0, len(events), size)
-        found = [columns(events[i : i + size], self._offset + i) for i in starts]
+        found = [
+            columns(self._stormy(events[i : i + size]), self._offset + i)
+            for i in range(0, len(events), size)
+        ]
         self._offset += len(events)
         return found
 
     def process(self, batch: EventColumns) -> Answers:
         """Take a micro-batch through the stages."""
-        return self._pipeline.process(batch)
+        owed = self._owed
+        answers = self._pipeline.process(batch, None if owed is None else Owing(owed, owed.begin()))
+        if owed is not None:
+            owed.published()
+        return answers
+
+    def _stormy(self, events: list[ClickstreamEvent]) -> list[ClickstreamEvent]:
+        """Return events with as many users fewer as each is to have more of them, in turns."""
+        if self._storm == 1:
+            return events
+        users = [e.user_id for e in events[: max(1, len(events) // self._storm)]]
+        return [
+            msgspec.structs.replace(e, user_id=users[i % len(users)]) for i, e in enumerate(events)
+        ]

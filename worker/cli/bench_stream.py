@@ -126,8 +126,8 @@ def growth(
     over: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="users|catalogue|partitions|workers",
-            help="What to have more of; may be given several times. (default: all four)",
+            metavar="users|catalogue|storms|partitions|workers",
+            help="What to have more of; may be given several times. (default: all)",
             show_default=False,
         ),
     ] = None,
@@ -175,7 +175,7 @@ def growth(
     json_out: JsonOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """How the cost of an event grows with users, catalogue, partitions and workers."""
+    """How the cost of an event grows with users, catalogue, storms, partitions and workers."""
     from worker.bench.growth import AXES, GrowthPlan, run_growth
 
     plan = GrowthPlan(
