@@ -88,7 +88,10 @@ class Policy:
         groups = np.full(len(event_ids), EVERYWHERE, np.int64)
         of_surface = self._items.group_of
         if of_surface and surfaces:
-            groups[:] = [of_surface.get(surface, EVERYWHERE) for surface in surfaces]
+            groups[:] = [
+                EVERYWHERE if surface is None else of_surface.get(surface, EVERYWHERE)
+                for surface in surfaces
+            ]
         seeds = self._seeds(event_ids, user_ids) if self._options.epsilon > 0.0 else None
         return self.for_queries(groups, recent_rows, recent_types, seeds)
 
