@@ -141,7 +141,7 @@ def test_killed_again_and_again_each_event_is_named_once(
     stream.publish(events[1000:], draw)
     last = lives.start(settings)
     newcomer = lives.start(with_worker(settings, instance_id="second"))
-    wait_until(lambda: stream.members() == 2, "two workers")
+    wait_until(lambda: "partitions assigned" in lives.log(newcomer), "two workers")
     newcomer.terminate()
     newcomer.join(PATIENCE_S)
     wait_until(lambda: is_drained(settings) or not last.is_alive(), "the rest", 2 * PATIENCE_S)
