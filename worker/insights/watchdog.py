@@ -105,7 +105,7 @@ class Watchdog:
                 f"neither a round of work nor the restoring of tables has got on for "
                 f"{now - self._alive_at:.0f} s (insights.stall_seconds)"
             )
-        elif now - max(self._taken_at, self._probed_at) > self._stall_s:
+        if now - max(self._taken_at, self._probed_at) > self._stall_s:
             self._probed_at = now
             self._probe(app)
 
