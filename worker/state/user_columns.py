@@ -73,8 +73,8 @@ class UserColumns(NamedTuple):
     def grown(self, more: int) -> UserColumns:
         """Return these columns with so many free slots added."""
         added = UserColumns.empty(more, self.keys.shape[1])
-        joined = (np.concatenate(pair) for pair in zip(self, added, strict=True))
-        return UserColumns(*joined)
+        pairs = zip(self, added, strict=True)
+        return UserColumns(*(np.concatenate([np.asarray(a), np.asarray(b)]) for a, b in pairs))
 
     def begin(self, slots: NDArray[np.int64], partitions: NDArray[np.int32]) -> None:
         """Make these slots those of users without events."""
