@@ -3,7 +3,7 @@
 VENV ?= .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
-WORKERS ?= 2
+WORKERS ?= 3
 
 .PHONY: demo test check unit install constraints clean
 

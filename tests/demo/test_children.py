@@ -89,6 +89,7 @@ def test_the_users_own_settings_stay_out(tmp_path: Path, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_signals_interrupt(number: signal.Signals) -> None:
+    signal.signal(number, signal.SIG_DFL)  # nohup has SIGHUP ignored
     before = signal.getsignal(number)
     with pytest.raises(KeyboardInterrupt), interrupted_by_signals():
         os.kill(os.getpid(), number)

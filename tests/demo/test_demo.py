@@ -20,6 +20,11 @@ MARK = "DEMO_TEST_RUN"
 SMALL = ["--data-events", "12000", "--epochs", "1", "--events", "2000"]
 
 
+def listen_to_interrupts() -> None:
+    """Undo what a shell without job control does to what it runs in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Run:
     """A demo under way, and how to find its processes: all inherit a mark in the environment."""
 
@@ -35,6 +40,7 @@ class Run:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, MARK: self.mark},
+                preexec_fn=listen_to_interrupts,  # noqa: PLW1509  # nothing else runs here yet
             )
 
     @property

@@ -162,10 +162,13 @@ def test_new_changed_and_removed_items_count_while_running(filled, produce_all, 
 
 
 def test_an_empty_catalogue_is_served_and_followed(settings, produce_all, consume_all):
-    with running(settings):
+    with running(settings) as worker:
         produce_all(settings, Topic.CLICKSTREAM, event_records([event("u", 0)]))
         drain(settings)
         produce_all(settings, Topic.CATALOG, catalogue_records(range(3)))
+        # Two topics have no order: records of either may be fetched first.
+        known = {"state": "available"}
+        wait_until(lambda: worker.sample("innerloop_catalogue_items", **known) == 3, "the items")
         produce_all(settings, Topic.CLICKSTREAM, event_records([event("u", 1)]))
         drain(settings)
     assert [len(r.items) for r in answers(consume_all, settings)] == [0, 3]
