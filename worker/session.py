@@ -180,7 +180,7 @@ class Session:
         if self._take_over.pending:
             self._poller.ready(self._take_over.step())
         # Events wait for the catalogue, not it for them: an event on an item that was published
-        # before it must find the item.
+        # before it is to find the item. What has not been fetched yet of two topics has no order.
         level = self._catalogue.catch_up(self._settings.worker.catalog_wait_seconds, self._stop)
         if self._shared is not None:
             self._shared.follower.follow()
