@@ -8,13 +8,13 @@ from typing import Annotated
 import typer
 
 from worker.cli.bench_compute import kernel, policy, ranking
-from worker.cli.bench_stream import collector, engines, floor, growth, pipeline
+from worker.cli.bench_stream import collector, engines, floor, growth, pipeline, soak
 
 bench_app = typer.Typer(
     help="Measure this machine, and innerloop on it; docs/benchmarks says what each tells.",
     no_args_is_help=True,
 )
-for command in (floor, pipeline, ranking, policy, kernel, growth, engines, collector):
+for command in (floor, pipeline, ranking, policy, kernel, growth, soak, engines, collector):
     bench_app.command()(command)
 
 

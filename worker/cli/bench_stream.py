@@ -1,4 +1,4 @@
-"""`innerloop bench floor`, `pipeline`, `growth`, `engines`, `collector`: real processes."""
+"""`innerloop bench floor`, `pipeline`, `growth`, `soak`, `engines`, `collector`: real processes."""
 
 from __future__ import annotations
 
@@ -194,6 +194,44 @@ def growth(
         ),
     )
     measure_and_show(lambda folder: run_growth(plan, folder), json_out)
+
+
+def soak(
+    *,
+    minutes: Annotated[float, typer.Option(min=0.01, help="Under load.")] = 30.0,
+    load: Annotated[
+        float, typer.Option(min=0.01, help="Offered load as a share of saturation.")
+    ] = 0.5,
+    rate: Annotated[
+        float | None,
+        typer.Option(min=1, help="Offered load in events per second instead.", show_default=False),
+    ] = None,
+    broker: BrokerOption = "kafka",
+    bundle: BundleOption = None,
+    items: ItemsOption = None,
+    users: UsersOption = None,
+    partitions: PartitionsOption = None,
+    memory: MemoryOption = True,
+    seed: SeedOption = 0,
+    quick: QuickOption = False,
+    json_out: JsonOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Half an hour at a steady load: latency, memory and backlog, round by round."""
+    from worker.bench.soak import SoakPlan, run_soak
+
+    plan = SoakPlan(
+        minutes=0.05 if quick else minutes,
+        round_s=1.0 if quick else 30.0,
+        load=load,
+        rate=rate,
+        events=300 if quick else 20_000,
+        broker=broker,
+        workload=workload_of(
+            bundle, items, users, partitions, memory=memory, seed=seed, quick=quick, config=config
+        ),
+    )
+    measure_and_show(lambda folder: run_soak(plan, folder), json_out)
 
 
 def engines(
