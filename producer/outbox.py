@@ -66,8 +66,8 @@ class Outbox:
         """Whether this process may use it; False in a forked child."""
         return os.getpid() == self._process
 
-    def check(self, *topics: Topic, timeout: float = 10.0) -> None:
-        """Make sure that a broker answers and knows these topics.
+    def check(self, *topics: Topic, timeout: float = 10.0) -> dict[Topic, int]:
+        """Make sure that a broker answers and knows these topics; return their partitions.
 
         Raises:
             BrokerError: it does not; the message says what would help.
@@ -91,6 +91,7 @@ class Outbox:
                 f"the brokers at {brokers} have no topic {', '.join(missing)}; "
                 "`innerloop topics create` creates what is missing"
             )
+        return {topic: len(found[self._names[topic]].partitions) for topic in topics}
 
     def encode(self, topic: Topic, message: msgspec.Struct) -> bytes:
         """Return a message as the value of a record.

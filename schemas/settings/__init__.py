@@ -12,9 +12,10 @@ from schemas.settings.insights import InsightsSettings
 from schemas.settings.kafka import MANAGED_PROPERTIES, KafkaSettings, WireSettings
 from schemas.settings.learning import TrainingSettings, TuningSettings
 from schemas.settings.policy import PolicySettings, Restriction, ScoreRule
+from schemas.settings.privacy import PrivacySettings
 from schemas.settings.root import Settings, load_settings
 from schemas.settings.section import Properties
-from schemas.settings.serving import MetricsSettings, PrivacySettings, WorkerSettings
+from schemas.settings.serving import MetricsSettings, WorkerSettings
 from schemas.settings.storefront import CollectorSettings
 from schemas.settings.subscriber import GatewaySettings, SinkSettings, SubscriberSettings
 

@@ -21,7 +21,8 @@ from schemas.settings.insights import InsightsSettings
 from schemas.settings.kafka import KafkaSettings, WireSettings
 from schemas.settings.learning import TrainingSettings, TuningSettings
 from schemas.settings.policy import PolicySettings
-from schemas.settings.serving import MetricsSettings, PrivacySettings, WorkerSettings
+from schemas.settings.privacy import PrivacySettings
+from schemas.settings.serving import MetricsSettings, WorkerSettings
 from schemas.settings.sources import (
     ENVIRONMENT_PREFIX,
     check_environment,

@@ -1,11 +1,11 @@
-"""Settings of the worker, its metrics and the ids that it sees."""
+"""Settings of the worker and its metrics."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field
 
 from schemas.settings.section import Section
 
@@ -159,15 +159,4 @@ class MetricsSettings(Section):
         gt=0,
         description="a worker whose loop does not come round for so long is stuck: /health says "
         "so, and the log where, seconds",
-    )
-
-
-class PrivacySettings(Section):
-    """Pseudonymous ids."""
-
-    user_id_key: SecretStr | None = Field(
-        None,
-        repr=False,
-        min_length=16,
-        description="hash user ids with this key (HMAC-SHA-256) before publishing",
     )
