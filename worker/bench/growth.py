@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 
 from schemas.errors import BenchError
+from schemas.settings import Settings
 from worker.bench.brokers import BrokerName, running_broker
 from worker.bench.hardware import describe
 from worker.bench.in_process import InProcess
@@ -40,7 +41,9 @@ class GrowthPlan:
     axes: tuple[str, ...] = AXES
     users: tuple[int, ...] = (1_000, 10_000, 100_000)
     resident: int = 10_000
-    """Along `users`, more are measured twice: all held ready, and no more of them than this."""
+    """Along `users`, more are measured with no more held ready than this, the others on disk."""
+    most_ready: int = 100_000
+    """Along `users`, so many or fewer are also measured all held ready."""
     items: tuple[int, ...] = (1_000, 10_000, 48_000)
     storms: tuple[int, ...] = (1, 2, 8)
     partitions: tuple[int, ...] = (2, 8, 32)
@@ -81,7 +84,7 @@ def run_growth(plan: GrowthPlan, folder: Path) -> Report:
     run = Run("growth", describe("cpu"), settings, _BIAS)
     base = plan.workload
     if "users" in plan.axes:
-        _in_process(run, plan, "users", _over_users(plan), folder)
+        _in_process(run, plan, "users", _over_users(plan, folder), folder)
     if "catalogue" in plan.axes:
         _in_process(run, plan, "catalogue", [replace(base, items=n) for n in plan.items], folder)
     if "storms" in plan.axes:
@@ -94,12 +97,20 @@ def run_growth(plan: GrowthPlan, folder: Path) -> Report:
     return run.report()
 
 
-def _over_users(plan: GrowthPlan) -> list[Workload]:
-    all_ready = [replace(plan.workload, users=n) for n in plan.users]
-    limited = plan.workload.settings.worker.model_copy(update={"resident_users": plan.resident})
-    settings = plan.workload.settings.model_copy(update={"worker": limited})
-    more = [n for n in plan.users if n > plan.resident]
-    return all_ready + [replace(plan.workload, users=n, settings=settings) for n in more]
+def _over_users(plan: GrowthPlan, folder: Path) -> list[Workload]:
+    base = plan.workload
+    ready = [replace(base, users=n) for n in plan.users if n <= plan.most_ready]
+    return ready + [
+        replace(base, users=n, settings=_limited(base.settings, plan.resident, folder / f"{n}"))
+        for n in plan.users
+        if n > plan.resident
+    ]
+
+
+def _limited(settings: Settings, resident: int, folder: Path) -> Settings:
+    """Return settings of a worker that holds so many users ready, the others in this folder."""
+    worker = settings.worker.model_copy(update={"resident_users": resident, "state_folder": folder})
+    return settings.model_copy(update={"worker": worker})
 
 
 _BIAS = [
@@ -170,6 +181,8 @@ def _in_process(
             "events_per_s": [1.0 / s for s in seconds],
         }
         run.add(axis, case, figures)
+    for place in places.values():
+        place.close()
 
 
 def _saturated(

@@ -22,12 +22,15 @@ from worker.pipeline import Answers, Pipeline
 from worker.restore.revival import Revival
 from worker.stages.decode import EventColumns
 from worker.state.arena import UserArena
+from worker.state.entry import to_entry
 from worker.state.records import StateRecords
 from worker.state.store import open_store
 from worker.state.users import Users
 
 _ITEMS_AT_ONCE = 20_000
 _USERS_AT_ONCE = 4096
+_PAST_EVENTS = 8
+"""Events that a user has had on average."""
 
 
 def load_model(bundle: Path, device: str = "cpu") -> ServingModel:
@@ -64,7 +67,7 @@ def columns(events: list[ClickstreamEvent], first_offset: int) -> EventColumns:
 
 
 class InProcess:
-    """All users of a shop, known, and the stages fold, encode, adapt and rank; no item memory.
+    """All users of a shop, with a past, and the stages from fold to rank; no item memory.
 
     Known users beyond `worker.resident_users` are in the store, as a worker keeps them.
 
@@ -85,30 +88,34 @@ class InProcess:
         model = load_model(bundle)
         catalogue = load_catalogue(model, shop.items())
         self.items = len(catalogue)
-        arena = UserArena(
+        arena = self._arena = UserArena(
             model,
             catalogue,
             recent_events=settings.recent_events,
             top_k=settings.top_k,
             capacity=max(1024, min(shop.users, settings.resident_users or shop.users)),
         )
+        self._records = StateRecords(arena, model.version)
         metrics = WorkerMetrics()
+        store = open_store(settings.state_folder)
         users = Users(
             arena,
-            open_store(settings.state_folder),
+            store,
             Revival(model, catalogue, arena, metrics),
             metrics,
-            records=StateRecords(arena, model.version),
+            records=self._records,
             most_resident=settings.resident_users,
         )
-        at_once = min(_USERS_AT_ONCE, settings.resident_users or _USERS_AT_ONCE)
-        for start in range(0, shop.users, at_once):
-            some = range(start, min(shop.users, start + at_once))
-            users.bring_in([shop.user_id(number) for number in some], [0] * len(some))
+        self._users, self._store = users, store
         self._pipeline = Pipeline(model, catalogue, arena, metrics, settings, users=users)
         self._owed = (
             Owed(settings.min_interval_ms / 1000.0, metrics) if settings.coalesces else None
         )
+        self._get_to_know(settings.resident_users or shop.users)
+
+    def close(self) -> None:
+        """Forget all users."""
+        self._users.close()
 
     def batches(self, count: int) -> list[EventColumns]:
         """Draw micro-batches that have not been seen yet."""
@@ -129,6 +136,36 @@ class InProcess:
         if owed is not None:
             owed.published()
         return answers
+
+    def _get_to_know(self, resident: int) -> None:
+        """Give all users a past: a few act, and all get what one of them has then.
+
+        Args:
+            resident: of the users, how many are brought into the arena at the end.
+        """
+        shop, at_once = self._shop, min(_USERS_AT_ONCE, resident)
+        some = min(shop.users, at_once)
+        past = Shop(shop.item_ids, some).events(_PAST_EVENTS * some, 0, "past-")
+        for start in range(0, len(past), self.batch_events):
+            self._pipeline.process(columns(past[start : start + self.batch_events], start))
+        self._offset = len(past)
+        known = [shop.user_id(number) for number in range(some)]
+        slots = self._users.bring_in(known, [0] * some)
+        patterns = [
+            (user_id.encode(), record)
+            for user_id, record in zip(known, self._records.encode(slots), strict=True)
+        ]
+        for start in range(some, shop.users, _USERS_AT_ONCE):
+            entries = {}
+            for number in range(start, min(shop.users, start + _USERS_AT_ONCE)):
+                own, record = patterns[number % some]
+                user_id = shop.user_id(number)
+                # Ids of users are of one length, so nothing else of the record changes.
+                entries[user_id] = to_entry(b"", record.replace(own, user_id.encode()))
+            self._store.put(0, entries)
+        for start in range(some, min(shop.users, resident), at_once):
+            come = range(start, min(shop.users, resident, start + at_once))
+            self._users.bring_in([shop.user_id(number) for number in come], [0] * len(come))
 
     def _stormy(self, events: list[ClickstreamEvent]) -> list[ClickstreamEvent]:
         """Return events with as many users fewer as each is to have more of them, in turns."""

@@ -143,10 +143,14 @@ def growth(
         int | None,
         typer.Option(
             min=1,
-            help="Along users, also with no more than these held ready. (default: 10000)",
+            help="Along users, also with no more than these held ready, the others on disk. "
+            "(default: 10000)",
             show_default=False,
         ),
     ] = None,
+    most_ready: Annotated[
+        int, typer.Option(min=0, help="Along users, so many or fewer are also all held ready.")
+    ] = 100_000,
     items: Annotated[
         list[int] | None,
         typer.Option(min=100, help="Items. (default: 1000, 10000, 48000)", show_default=False),
@@ -182,6 +186,7 @@ def growth(
         axes=tuple(over or AXES),
         users=tuple(users or ((50, 200) if quick else (1_000, 10_000, 100_000))),
         resident=resident or (100 if quick else 10_000),
+        most_ready=most_ready,
         items=tuple(items or ((200, 400) if quick else (1_000, 10_000, 48_000))),
         partitions=tuple(partitions or ((2, 3) if quick else (2, 8, 32))),
         workers=tuple(workers or (1, 2)),
