@@ -126,7 +126,7 @@ def replaying(run: Run) -> bool:
 def test_an_interruption_stops_everything(first_run: Run, folder: Path) -> None:
     with demo(folder, rate=20) as run:
         run.wait_for(lambda: "Visitors that training" in run.text and replaying(run))
-        assert len(run.alive()) == 4
+        assert len(run.alive()) == 7
         run.process.send_signal(signal.SIGINT)
         assert run.end() == 130, run.text
         assert not run.alive()

@@ -24,6 +24,7 @@ from worker.cli.report import report_app
 from worker.cli.run import run_worker
 from worker.cli.schemas import write_schemas, write_settings
 from worker.cli.sink import sink_app
+from worker.cli.storefront import storefront
 from worker.cli.tail import tail
 from worker.cli.topics import topics_app
 from worker.cli.train import train
@@ -43,6 +44,7 @@ app.command()(evaluate)
 app.command("worker")(run_worker)
 app.command()(replay)
 app.command()(collect)
+app.command()(storefront)
 app.command()(tail)
 app.command()(export_encoder)
 app.command()(tune_encoder)

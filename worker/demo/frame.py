@@ -21,7 +21,7 @@ class Frame:
     expected: int
     """Events that the replay is to publish."""
     sent: int
-    """Events that the broker has taken."""
+    """Events of the replay that the broker has taken."""
     answered: int
     """Events whose recommendation a subscriber has read."""
     recent_rate: float
@@ -30,6 +30,13 @@ class Frame:
     """Event to recommendation, recently, seconds."""
     worker: WorkerSample
     example: Example | None
+    guests: int = 0
+    """Users of the storefront's page, whose events are none of the replay's."""
+
+    @property
+    def visitors(self) -> float:
+        """Users of the replay whose state the worker has in memory."""
+        return self.worker.users - self.guests
 
     @property
     def unanswered(self) -> int:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import secrets
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from schemas.settings import TrainingSettings
 from worker.broker.embedded import CONSUMER_PROPERTIES
-from worker.broker.readiness import HOST
+from worker.broker.readiness import HOST, free_port
 
 CUT = 0.75
 """Users first seen after this quantile of first-event times are kept from training, and replayed.
@@ -25,7 +26,7 @@ class DemoPlan:
     data_events: int
     """Events to make of the receipts."""
     events: int | None
-    """Most events to replay; None replays every event of the new users."""
+    """Most events to replay, 0 for none; None replays every event of the new users."""
     rate: float
     """Events per second."""
     epochs: int
@@ -33,6 +34,12 @@ class DemoPlan:
     seed: int
     fresh: bool
     """Train again even if a bundle of the same data and settings is there."""
+    page_port: int = field(default_factory=free_port)
+    """Of the storefront: collector and gateway have to know its origin before it is there."""
+    write_key: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
+    """Of the collector, for this run alone."""
+    token_secret: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
+    """Of the gateway, for this run alone."""
 
     @property
     def data(self) -> Path:
@@ -71,13 +78,21 @@ class DemoPlan:
 
     def config_text(self) -> str:
         """Return the content of `config`."""
-        # What JSON makes of a string or a number is TOML, too.
-        lines = [f"{json.dumps(k)} = {json.dumps(v)}" for k, v in CONSUMER_PROPERTIES.items()]
+        origin = f"http://{HOST}:{self.page_port}"
+        door: dict[str, object] = {"port": 0, "metrics_port": 0, "allowed_origins": [origin]}
+        sections: dict[str, dict[str, object]] = {
+            "kafka.consumer_properties": dict(CONSUMER_PROPERTIES),
+            "policy": {"reason_types": True},
+            "collector": door,
+            "collector.write_keys": {"storefront": self.write_key},
+            "gateway": door,
+            "gateway.token_secrets": {"storefront": self.token_secret},
+        }
         return (
             "# Written by `innerloop demo` for the commands that it runs: what consumers of the\n"
-            "# embedded broker need, so as not to wait long for partitions and for records.\n"
-            "[kafka.consumer_properties]\n" + "\n".join(lines) + "\n"
-        )
+            "# embedded broker need, so as not to wait long for partitions and for records; and\n"
+            "# what collector and gateway need to serve the storefront's page, and no other.\n"
+        ) + "\n".join(_toml(name, values) for name, values in sections.items())
 
     def dataset_command(self) -> list[str]:
         """Make the data."""
@@ -107,6 +122,19 @@ class DemoPlan:
         options = ["--bundle", str(self.bundle), "--metrics-port", str(metrics_port)]
         return ["worker", *options, *self._connection(brokers)]
 
+    def collector_command(self, brokers: str) -> list[str]:
+        """Run the collector."""
+        return ["collect", *self._connection(brokers)]
+
+    def gateway_command(self, brokers: str) -> list[str]:
+        """Run the gateway for browsers."""
+        return ["gateway", "serve", *self._connection(brokers)]
+
+    def storefront_command(self, brokers: str, collector: str, gateway: str) -> list[str]:
+        """Serve the page that talks to the collector and the gateway at these origins."""
+        options = ["--collector", collector, "--gateway", gateway, "--port", str(self.page_port)]
+        return ["storefront", *options, *self._connection(brokers)]
+
     def replay_command(self, brokers: str) -> list[str]:
         """Publish the events of users that training did not see."""
         limit = [] if self.events is None else ["--limit", str(self.events)]
@@ -123,3 +151,9 @@ class DemoPlan:
 def metrics_url(port: int) -> str:
     """Return the address of the worker's metrics."""
     return f"http://{HOST}:{port}/metrics"
+
+
+def _toml(name: str, values: dict[str, object]) -> str:
+    # What JSON makes of a string, a number, a truth or a list of these is TOML, too.
+    lines = [f"{json.dumps(key)} = {json.dumps(value)}" for key, value in values.items()]
+    return f"[{name}]\n" + "\n".join(lines) + "\n"

@@ -1,8 +1,7 @@
-"""Runs the demo: data, bundle, broker, topics, worker, replay, each by its public command."""
+"""Runs the demo: data, bundle, broker, topics, worker, page, replay, each by its public command."""
 
 from __future__ import annotations
 
-import re
 import shlex
 import shutil
 import time
@@ -21,6 +20,7 @@ from worker.demo.children import Child, Children, command_name, interrupted_by_s
 from worker.demo.frame import Frame
 from worker.demo.plan import DemoPlan, metrics_url
 from worker.demo.screen import Screen
+from worker.demo.services import Page, broker_address, start_page
 from worker.demo.subscriber import Subscriber
 from worker.demo.summary import CAUTION, next_steps, summary
 from worker.demo.visitors import Visitors
@@ -28,9 +28,7 @@ from worker.demo.watch import Watch
 from worker.tables import read_table
 from worker.training.checkpoint import checkpoint_folder
 
-_ADDRESS = re.compile(r"BOOTSTRAP_SERVERS=(\S+)")
-_BROKER_WITHIN_S = 30.0
-_WAIT_STEP_S = 0.05
+_LOOK_EVERY_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -41,6 +39,12 @@ class _Stream:
     worker: Child
     address: str
     metrics_port: int
+    page: Page
+
+    @property
+    def lasting(self) -> list[Child]:
+        """Processes that must run all the while."""
+        return [self.broker, self.worker, *self.page.services]
 
 
 class Demo:
@@ -50,35 +54,57 @@ class Demo:
         plan: what to do.
         console: where to show it.
         count_events: counts the events that the replay will publish, once the data is there.
+        stay: whether to keep everything up after the replay, for the page, until interrupted.
     """
 
-    def __init__(self, plan: DemoPlan, console: Console, count_events: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        plan: DemoPlan,
+        console: Console,
+        count_events: Callable[[], int],
+        *,
+        stay: bool = False,
+    ) -> None:
         self._plan = plan
+        self._stay = stay
         self._console = console
         self._count_events = count_events
         self._innerloop = command_name()
 
-    def run(self) -> Frame:
-        """Run to the end, stop every process, and say how it went; return the last moment.
+    def run(self) -> Frame | None:
+        """Run to the end, stop every process, and say how it went.
+
+        Returns:
+            The last moment of the replay; None without one.
 
         Raises:
             DemoError: a process ended before its time, or events stayed unanswered.
         """
         self._plan.folder.mkdir(parents=True, exist_ok=True)
-        self._plan.config.write_text(self._plan.config_text(), encoding="utf-8")
+        self._write_config()
         self._console.print(Text(CAUTION, style="dim"))
+        frame = None
         with interrupted_by_signals():
             with Children(self._plan.logs) as children:
                 self._make_data(children)
                 self._make_bundle(children)
                 stream = self._start_stream(children)
-                frame, cut_short = self._replay(children, stream)
-                self._console.print("stopping worker and broker", style="dim")
+                if self._plan.events != 0:
+                    frame, cut_short = self._replay(children, stream)
+                    self._console.print(summary(frame, self._plan, cut_short=cut_short))
+                self._say_what_next()
+                if self._stay:
+                    self._keep_up(stream)
+                self._console.print("\nstopping every process", style="dim")
             if stream.worker.status != 0:
                 raise DemoError(f"the worker did not stop as it should{stream.worker.tail()}")
-        self._console.print(summary(frame, self._plan, cut_short=cut_short))
-        self._say_what_next()
         return frame
+
+    def _write_config(self) -> None:
+        # It holds this run's keys, which are nobody else's business.
+        self._plan.config.touch(mode=0o600)
+        self._plan.config.chmod(0o600)
+        self._plan.config.write_text(self._plan.config_text(), encoding="utf-8")
 
     def _make_data(self, children: Children) -> None:
         self._say("Data")
@@ -96,23 +122,28 @@ class Demo:
         self._run(children, "train", self._plan.train_command())
 
     def _start_stream(self, children: Children) -> _Stream:
+        def start(name: str, command: list[str]) -> Child:
+            return self._start(children, name, command)
+
         self._say("A broker, in memory")
-        broker = self._start(children, "broker", self._plan.broker_command())
-        address = _address(broker)
+        broker = start("broker", self._plan.broker_command())
+        address = broker_address(broker)
         self._say("Topics and catalogue")
         self._run(children, "topics", self._plan.topics_command(address), logged=True)
         self._run(children, "catalog", self._plan.catalog_command(address), logged=True)
         port = free_port()
         self._say("The worker")
-        worker = self._start(children, "worker", self._plan.worker_command(address, port))
-        return _Stream(broker, worker, address, port)
+        worker = start("worker", self._plan.worker_command(address, port))
+        self._say("Collector, gateway and storefront, while it loads")
+        page = start_page(self._plan, address, start)
+        stream = _Stream(broker, worker, address, port, page)
+        sample = Watch(worker, port, stream.lasting).wait_until_ready(PARTITIONS)
+        self._console.print(f"ready: {sample.items:,.0f} items; metrics at {metrics_url(port)}")
+        self._say(f"A shop to click in: {page.address}")
+        return stream
 
     def _replay(self, children: Children, stream: _Stream) -> tuple[Frame, bool]:
-        watch = Watch(stream.worker, stream.metrics_port, [stream.broker, stream.worker])
-        sample = watch.wait_until_ready(PARTITIONS)
-        self._console.print(
-            f"ready: {sample.items:,.0f} items; metrics at {metrics_url(stream.metrics_port)}"
-        )
+        watch = Watch(stream.worker, stream.metrics_port, stream.lasting)
         self._say("Visitors that training never saw")
         expected = self._count_events()
         visitors = Visitors(self._titles())
@@ -123,6 +154,21 @@ class Demo:
         if frame.sent != expected and not watch.cut_short:
             raise DemoError(f"the replay published {frame.sent:,} of {expected:,} events")
         return frame, watch.cut_short
+
+    def _keep_up(self, stream: _Stream) -> None:
+        """Wait for an interruption.
+
+        Raises:
+            DemoError: a process ends before.
+        """
+        self._say(f"The shop stays open until Ctrl-C: {stream.page.address}")
+        try:
+            while True:
+                for child in stream.lasting:
+                    child.check()
+                time.sleep(_LOOK_EVERY_S)
+        except KeyboardInterrupt:
+            return
 
     def _titles(self) -> dict[str, str]:
         items = read_table(self._plan.items_file).select("item_id", pl.col("title").fill_null(""))
@@ -151,18 +197,3 @@ class Demo:
             self._console.print(Text(purpose))
             for command in commands:
                 self._console.print(Text(f"  {command}", style="cyan"), soft_wrap=True)
-
-
-def _address(broker: Child) -> str:
-    """Wait for the broker's address.
-
-    Raises:
-        DemoError: it ends instead, or does not come up in time.
-    """
-    deadline = time.monotonic() + _BROKER_WITHIN_S
-    while time.monotonic() < deadline:
-        broker.check()
-        if found := _ADDRESS.search(broker.output()):
-            return found[1]
-        time.sleep(_WAIT_STEP_S)
-    raise DemoError(f"the broker is not up after {_BROKER_WITHIN_S:g} s{broker.tail()}")

@@ -51,7 +51,7 @@ def _figures(frame: Frame) -> Table:
     table.add_column()
     worker = frame.worker
     rows = {
-        "events replayed": f"{frame.sent:,}, of {worker.users:,.0f} visitors that training "
+        "events replayed": f"{frame.sent:,}, of {frame.visitors:,.0f} visitors that training "
         "never saw",
         "answered": f"{frame.answered:,}, each with a list adapted to its visitor",
         "speed": f"{frame.answered / max(frame.seconds, _INSTANT_S):,.0f} events/s",

@@ -78,7 +78,7 @@ def _figures(frame: Frame) -> RenderableType:
     table.add_column(width=28)
     table.add_column(style="dim", no_wrap=True)
     table.add_column(no_wrap=True)
-    table.add_row("answered", progress, "visitors", f"{worker.users:,.0f}")
+    table.add_row("answered", progress, "visitors", f"{frame.visitors:,.0f}")
     table.add_row("speed", speed, "waiting", f"{frame.unanswered:,} events")
     loss = loss_text(worker.loss_before, worker.loss_after)
     table.add_row("event to list", latency, "loss by step", loss)

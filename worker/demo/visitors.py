@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from schemas.clickstream import ClickstreamEvent
 from schemas.recommendations import ReasonKind, Recommendation, RecommendedItem
+from worker.demo.storefront.guests import PREFIX
 
 _VISITORS_KEPT = 1000
 _ITEMS_KEPT = 8
@@ -51,20 +52,34 @@ class Visitors:
         self._titles = titles
         self._visitors: OrderedDict[str, _Visitor] = OrderedDict()
         self._answered: set[str] = set()
+        self._guests: set[str] = set()
         self.repeated = 0
         """Answers to an event that had one already."""
+        self.guests_events = 0
+        """Events of users of the storefront's page, which count nowhere else."""
 
     @property
     def answered(self) -> int:
         """How many events have been answered; one answered twice counts once."""
         return len(self._answered)
 
+    @property
+    def guests(self) -> int:
+        """Users of the storefront's page who have done something."""
+        return len(self._guests)
+
     def add_event(self, event: ClickstreamEvent) -> None:
         """Note what a visitor did."""
+        if event.user_id.startswith(PREFIX):
+            self._guests.add(event.user_id)
+            self.guests_events += 1
+            return
         self._visitor(event.user_id).events.append(event)
 
     def add_answer(self, answer: Recommendation) -> None:
         """Note what a visitor was recommended."""
+        if answer.user_id.startswith(PREFIX):
+            return
         if answer.caused_by in self._answered:
             self.repeated += 1
         self._answered.add(answer.caused_by)

@@ -122,7 +122,16 @@ class Watch:
         sample, answered = self._sample(), visitors.answered
         rate, latency = self._recent.add(seconds, answered, sample.latency)
         return Frame(
-            seconds, expected, sent, answered, rate, latency, sample, example=self._example
+            seconds,
+            expected,
+            # What is read is never ahead of what the broker said after that it had.
+            sent - visitors.guests_events,
+            answered,
+            rate,
+            latency,
+            sample,
+            example=self._example,
+            guests=visitors.guests,
         )
 
     def _mind(self, replay: Child, frame: Frame, without_answer_s: float) -> None:
