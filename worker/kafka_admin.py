@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 
@@ -14,14 +14,10 @@ from schemas.errors import BrokerError
 from schemas.settings import KafkaSettings, Settings
 from schemas.topics import TOPIC_SPECS, Partitioning, Topic, TopicSpec
 from worker.kafka_connection import QUIET, REACH_TIMEOUT_S, Cluster, connect, property_error
+from worker.offset_queries import held_offsets, persist
 
 _CREATE_TIMEOUT_S = 30.0
 _RETRY_S = 0.1
-_COORDINATOR_MOVES = {
-    KafkaError.NOT_COORDINATOR,
-    KafkaError.COORDINATOR_NOT_AVAILABLE,
-    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-}
 
 
 @dataclass(frozen=True)
@@ -98,6 +94,35 @@ def create_topics(
         created = _create(cluster, settings, missing)
         _wait_until_known(cluster, created, timeout_s)
     return inspect_topics(settings, wanted, timeout_s, created=created)
+
+
+def create_compacted(
+    kafka: KafkaSettings, partitions: Mapping[str, int], timeout_s: float = REACH_TIMEOUT_S
+) -> None:
+    """Create topics that only one part of innerloop knows of, where they do not exist; compacted.
+
+    Args:
+        kafka: brokers, properties and copies.
+        partitions: full name -> number of partitions.
+        timeout_s: how long the brokers get to answer each request, seconds.
+
+    Raises:
+        SettingsError: librdkafka refuses a property.
+        BrokerError: the brokers cannot be reached, or refuse to create a topic.
+    """
+    cluster = connect(kafka, timeout_s)
+    new = [
+        NewTopic(
+            name,
+            num_partitions=number,
+            replication_factor=kafka.replication_factor,
+            config={"cleanup.policy": "compact"},
+        )
+        for name, number in partitions.items()
+        if name not in cluster.replicas
+    ]
+    _create_new(cluster, kafka, new)
+    _wait_until_known(cluster, frozenset(partitions), timeout_s)
 
 
 def inspect_topics(
@@ -202,17 +227,24 @@ def _touch(
 
 
 def _create(cluster: Cluster, settings: Settings, specs: list[TopicSpec]) -> frozenset[str]:
-    if not specs:
+    return _create_new(
+        cluster,
+        settings.kafka,
+        [
+            NewTopic(
+                settings.kafka.topic(spec.topic),
+                num_partitions=partition_count(settings.kafka, spec),
+                replication_factor=settings.kafka.replication_factor,
+                config=spec.config,
+            )
+            for spec in specs
+        ],
+    )
+
+
+def _create_new(cluster: Cluster, kafka: KafkaSettings, new: list[NewTopic]) -> frozenset[str]:
+    if not new:
         return frozenset()
-    new = [
-        NewTopic(
-            settings.kafka.topic(spec.topic),
-            num_partitions=partition_count(settings.kafka, spec),
-            replication_factor=settings.kafka.replication_factor,
-            config=spec.config,
-        )
-        for spec in specs
-    ]
     futures: dict[str, Future[None]] = cluster.client.create_topics(
         new, operation_timeout=_CREATE_TIMEOUT_S, request_timeout=_CREATE_TIMEOUT_S
     )
@@ -225,8 +257,8 @@ def _create(cluster: Cluster, settings: Settings, specs: list[TopicSpec]) -> fro
             if reason.code() != KafkaError.TOPIC_ALREADY_EXISTS:  # someone else was faster
                 raise BrokerError(
                     f"the brokers refuse to create topic {name} (kafka.partitions = "
-                    f"{settings.kafka.partitions}, kafka.replication_factor = "
-                    f"{settings.kafka.replication_factor}): {reason.str()}"
+                    f"{kafka.partitions}, kafka.replication_factor = "
+                    f"{kafka.replication_factor}): {reason.str()}"
                 ) from error
         else:
             created.add(name)
@@ -281,24 +313,22 @@ def _committed(
     consumer: Consumer, partitions: list[TopicPartition], timeout_s: float
 ) -> list[TopicPartition]:
     # A cluster's first group ever finds its coordinator still being made.
-    deadline = time.monotonic() + timeout_s
-    while True:
-        try:
-            return consumer.committed(partitions, timeout=timeout_s)
-        except KafkaException as error:
-            if error.args[0].code() not in _COORDINATOR_MOVES or time.monotonic() > deadline:
-                raise
-        time.sleep(_RETRY_S)
+    def ask(left_s: float) -> list[TopicPartition]:
+        found = consumer.committed(partitions, timeout=left_s)
+        for place in found:
+            if place.error is not None:
+                raise KafkaException(place.error)
+        return found
+
+    return persist(ask, timeout_s)
 
 
 def _lag(consumer: Consumer, committed: TopicPartition, timeout_s: float) -> PartitionLag:
-    if committed.error is not None:
-        raise KafkaException(committed.error)
-    low, high = consumer.get_watermark_offsets(committed, timeout=timeout_s, cached=False)
+    held = held_offsets(consumer, committed.topic, committed.partition, timeout_s)
     return PartitionLag(
         topic=committed.topic,
         partition=committed.partition,
         committed=committed.offset if committed.offset >= 0 else None,
-        low=low,
-        high=high,
+        low=held.start,
+        high=held.stop,
     )

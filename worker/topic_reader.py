@@ -3,34 +3,24 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterable, Mapping
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
     Consumer,
     KafkaError,
-    KafkaException,
     Message,
     TopicPartition,
 )
 
 from schemas.errors import BrokerError
+from worker.offset_queries import held_offsets
 from worker.open_transactions import OpenTransactions
 
 _LOG = logging.getLogger(__name__)
 
-_RETRY_S = 0.1
 _TELL_TIMEOUT_S = 30.0
 _CHECK_TIMEOUT_S = 5.0
-_LEADER_MOVES = frozenset(
-    {
-        KafkaError.NOT_LEADER_FOR_PARTITION,
-        KafkaError.LEADER_NOT_AVAILABLE,
-        KafkaError.FENCED_LEADER_EPOCH,
-        KafkaError.UNKNOWN_LEADER_EPOCH,
-    }
-)
 
 
 class PartitionReader:
@@ -171,7 +161,7 @@ class PartitionReader:
             BrokerError: the brokers do not tell.
         """
         consumer = self._ends or self._consumer
-        return _offsets(consumer, TopicPartition(self._topic, partition), timeout_s).stop
+        return held_offsets(consumer, self._topic, partition, timeout_s).stop
 
     def offsets(self, topic: str, partition: int, timeout_s: float) -> range:
         """Return the offsets that a partition of any topic holds: first kept, up to next produced.
@@ -181,7 +171,7 @@ class PartitionReader:
         Raises:
             BrokerError: the brokers do not tell.
         """
-        return _offsets(self._consumer, TopicPartition(topic, partition), timeout_s)
+        return held_offsets(self._consumer, topic, partition, timeout_s)
 
     def _target(self, number: int, end: int) -> int:
         if self._ends is None:
@@ -201,18 +191,3 @@ class PartitionReader:
         if error.fatal() or not error.retriable():
             raise BrokerError(f"{self._topic} cannot be read: {error.str()}")
         _LOG.warning("reading %s: %s", self._topic, error.str())
-
-
-def _offsets(consumer: Consumer, partition: TopicPartition, timeout_s: float) -> range:
-    deadline = time.monotonic() + timeout_s
-    while True:
-        try:
-            return range(*consumer.get_watermark_offsets(partition, timeout=timeout_s))
-        except KafkaException as error:
-            reason: KafkaError = error.args[0]
-            if reason.code() not in _LEADER_MOVES or time.monotonic() > deadline:
-                raise BrokerError(
-                    f"the brokers do not tell the end of {partition.topic}-{partition.partition}: "
-                    f"{reason.str()}"
-                ) from error
-        time.sleep(_RETRY_S)

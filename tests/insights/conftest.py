@@ -22,7 +22,7 @@ from worker.insights.trends import Decay
 from worker.kafka_admin import consumer_lag, create_topics
 
 PROGRAM = Path(__file__).with_name("insights_process.py")
-WAIT_S = 60.0
+WAIT_S = 120.0
 
 
 class InsightsRun:
@@ -73,7 +73,9 @@ class InsightsRun:
             assert time.monotonic() < deadline, f"not in time: {what}\n{self.log[-3000:]}"
             time.sleep(0.3)
 
-    def comes_to(self, number: Callable[[], object], wanted: object, wait_s: float = 30) -> None:
+    def comes_to(
+        self, number: Callable[[], object], wanted: object, wait_s: float = WAIT_S
+    ) -> None:
         """Wait until something is as wanted; if it does not come to that, show how it differs."""
         deadline = time.monotonic() + wait_s
         while (found := number()) != wanted and time.monotonic() < deadline:

@@ -1,6 +1,6 @@
 """`innerloop insights` in a process of its own, which may be told to die at a point of a round.
 
-    python insights_process.py SETTINGS.json [--die POINT ROUND] [--stall HOW]
+    python insights_process.py SETTINGS.json [--die POINT ROUND] [--stall HOW] [--slow]
 
 With a point it kills itself there, hard, in the round of work of that number, counted over all
 partitions: after the outcomes are acknowledged ("outcomes"), when tables are written but nothing is
@@ -8,7 +8,8 @@ acknowledged ("tables"), after that is acknowledged and before the records are (
 offsets are committed ("commit").
 
 Told to stall it takes in no record though it goes on ("deaf"), or its event loop stands still
-("frozen").
+("frozen"). Slow, it takes each record in with a pause, and is told late what is committed, so that
+records wait in all places when partitions move.
 """
 
 import argparse
@@ -18,6 +19,8 @@ import os
 import signal
 import time
 from pathlib import Path
+
+from aiokafka import AIOKafkaConsumer
 
 from schemas.settings import Settings
 from worker.insights.app import Inbox
@@ -76,12 +79,29 @@ def stall(how: str) -> None:
         Counting.round = frozen
 
 
+def slow_down() -> None:
+    put, committed = Inbox.put, AIOKafkaConsumer.committed
+
+    async def slow_put(self, event):
+        await asyncio.sleep(0.001)
+        await put(self, event)
+
+    async def late_committed(self, partition):
+        await asyncio.sleep(0.02)
+        return await committed(self, partition)
+
+    Inbox.put, AIOKafkaConsumer.committed = slow_put, late_committed
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("settings", type=Path)
     parser.add_argument("--die", nargs=2, metavar=("POINT", "ROUND"))
     parser.add_argument("--stall", choices=["deaf", "frozen"])
+    parser.add_argument("--slow", action="store_true")
     given = parser.parse_args()
+    if given.slow:
+        slow_down()
     if given.stall:
         stall(given.stall)
     if given.die:

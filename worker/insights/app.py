@@ -44,6 +44,11 @@ _RAW: dict[str, Any] = {
     "value_serializer": "raw",
     "allow_empty": True,
 }
+_CONSUMER_DEFAULTS: dict[str, Any] = {
+    "consumer_auto_offset_reset": "earliest",
+    # How long a partition that was added, or not known to whom the group assigned by, is unread.
+    "consumer_metadata_max_age_ms": 30_000,
+}
 _INBOX = 20_000
 """Records taken in between two rounds; then the agent waits for the next round."""
 
@@ -141,7 +146,7 @@ def build_app(
         stream_wait_empty=False,
         web_enabled=False,
         worker_redirect_stdouts=False,
-        **{"consumer_auto_offset_reset": "earliest", **faust_options(settings.kafka)},
+        **{**_CONSUMER_DEFAULTS, **faust_options(settings.kafka)},
     )
     codec = build_codec(settings.wire)
     rules = make_rules(settings, codec)

@@ -7,28 +7,38 @@ measured of each is in docs/decisions/0018-insights-on-faust.md.
 from __future__ import annotations
 
 import asyncio
+import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
 import faust
 from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import ConsumerStoppedError
 from faust.streams import _current_event
+from faust.transport.consumer import RecordMap
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, AgentT, CodecArg, EventT, FutureMessage, Message
 
 Event = EventT[bytes]
 """A record whose key and value are bytes."""
 
+_POLL_S = 0.02
+"""How often to look whether records have come, seconds."""
+
 
 class _CommittedThread(driver.AIOKafkaConsumerThread):
-    """Reads committed records only.
+    """Reads committed records only, and takes none while partitions are moved.
 
-    Faust does so with `processing_guarantee="exactly_once"` alone, which also writes in
+    Faust does the first with `processing_guarantee="exactly_once"` alone, which also writes in
     transactions of its own; the recommendations of transactions that were aborted must not be
-    read in any case.
+    read in any case. The second it means to do, but what it asks of aiokafka goes on across a
+    rebalance, and asks for all partitions once all are paused: such records are taken off the new
+    assignment and thrown away.
     """
+
+    _moving = False
 
     def _create_worker_consumer(self, transport: driver.Transport) -> AIOKafkaConsumer:
         ours = self.consumer.in_transaction
@@ -38,9 +48,51 @@ class _CommittedThread(driver.AIOKafkaConsumerThread):
         finally:
             self.consumer.in_transaction = ours
 
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """Take nothing until the new assignment is known everywhere."""
+        self._moving = True
+        await super().on_partitions_revoked(revoked)
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        """Pass it on; from then on, what flow control lets through is of this assignment."""
+        try:
+            await super().on_partitions_assigned(assigned, generation_id)
+        finally:
+            self._moving = False
+
+    async def _fetch_records(
+        self,
+        consumer: AIOKafkaConsumer,
+        active_partitions: set[TP],
+        timeout: float | None = None,
+        max_records: int | None = None,
+    ) -> RecordMap:
+        fetcher = consumer._fetcher
+        deadline = time.monotonic() + (timeout or 0.0)
+        with fetcher._subscriptions.fetch_context():
+            while self.consumer.flow_active:
+                if consumer._closed or fetcher._closed:
+                    raise ConsumerStoppedError
+                # A copy, for another thread changes the set. Without a timeout nothing is awaited
+                # in between, and so no assignment comes in between.
+                wanted = frozenset(active_partitions)
+                settled = not self._moving and not fetcher._subscriptions.reassignment_in_progress
+                if wanted and settled:
+                    found: RecordMap = await fetcher.fetched_records(wanted, 0, max_records)
+                    if found:
+                        return found
+                if time.monotonic() >= deadline:
+                    break
+                await asyncio.sleep(_POLL_S)
+        return {}
+
 
 class _CarefulConsumer(driver.Consumer):
-    """Commits what was worked on in this generation of the group, all of it, and nothing else.
+    """Works on every record that comes after what is committed, and commits only such.
+
+    When partitions have moved, and tables are restored, Faust resumes the sources, then seeks them
+    to what is committed, then empties the agents' queues. Records that come in between are lost,
+    for nothing is sought where nothing was committed yet. Here sources are resumed last.
 
     While partitions are moved Faust skips the records that were fetched before, and acknowledges
     them: committed later, they would never be worked on. And it takes acknowledgements in any
@@ -51,6 +103,35 @@ class _CarefulConsumer(driver.Consumer):
 
     def _new_consumer_thread(self) -> _CommittedThread:
         return _CommittedThread(self, loop=self.loop, beacon=self.beacon)
+
+    def _reset_state(self) -> None:
+        super()._reset_state()
+        self._sources: set[TP] = set()
+        """Those to be resumed with the flow."""
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """Let nothing come any more; Faust omits that where there were no partitions so far."""
+        self.stop_flow()
+        await super().on_partitions_revoked(revoked)
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        """Forget what the restoring of the last generation may have resumed since."""
+        self.stop_flow()
+        self._sources.clear()
+        await super().on_partitions_assigned(assigned, generation_id)
+
+    def resume_partitions(self, tps: Iterable[TP]) -> None:
+        """Let records of tables come, and those of sources when flow is resumed."""
+        resumed = set(tps)
+        sources = {tp for tp in resumed if not self._is_changelog_tp(tp)}
+        self._sources |= sources
+        super().resume_partitions(resumed - sources)
+
+    def resume_flow(self) -> None:
+        """Let records come."""
+        super().resume_partitions(self._sources)
+        self._sources.clear()
+        super().resume_flow()
 
     def ack(self, message: Message) -> bool:
         """Mark a message as done, unless it is from before the latest rebalance."""

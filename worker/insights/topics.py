@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from schemas.errors import BrokerError
 from schemas.settings import Settings
 from schemas.topics import InsightsTopic, Topic
-from worker.kafka_connection import connect
+from worker.kafka_admin import create_compacted
+from worker.kafka_connection import connect, missing_topic
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,10 @@ class InsightsTopics:
 
 
 def insights_topics(settings: Settings) -> InsightsTopics:
-    """Return the topics, after a look at whether they fit together.
+    """Return the topics, after a look at whether they fit together; create the four internal ones.
+
+    Faust would create those while it joins its group, and where the group's leader has not heard of
+    one by then, nobody gets its partition until the metadata are next asked for, minutes later.
 
     A user's events and recommendations must have the same partition number, for the tables are cut
     up like them.
@@ -41,7 +45,7 @@ def insights_topics(settings: Settings) -> InsightsTopics:
     for topic in (Topic.CLICKSTREAM, Topic.RECOMMENDATIONS, Topic.OUTCOMES, Topic.TRENDING):
         name = settings.kafka.topic(topic)
         if name not in cluster.replicas:
-            raise BrokerError(f"topic {name} does not exist; run `innerloop topics create`")
+            raise missing_topic(name)
         counts[topic] = len(cluster.replicas[name])
     by_user = counts[Topic.CLICKSTREAM]
     for topic in (Topic.RECOMMENDATIONS, Topic.OUTCOMES):
@@ -52,7 +56,7 @@ def insights_topics(settings: Settings) -> InsightsTopics:
                 "number, so that a user's records share a partition"
             )
     prefix = settings.kafka.topic_prefix
-    return InsightsTopics(
+    topics = InsightsTopics(
         clickstream=settings.kafka.topic(Topic.CLICKSTREAM),
         recommendations=settings.kafka.topic(Topic.RECOMMENDATIONS),
         outcomes=settings.kafka.topic(Topic.OUTCOMES),
@@ -63,3 +67,8 @@ def insights_topics(settings: Settings) -> InsightsTopics:
         totals=f"{prefix}{InsightsTopic.TOTALS}",
         partitions=by_user,
     )
+    create_compacted(
+        settings.kafka,
+        {topics.users: by_user, topics.counts: by_user, topics.parts: 1, topics.totals: 1},
+    )
+    return topics

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka.admin import TopicMetadata
 
 from schemas.errors import BrokerError
 from schemas.settings import KafkaSettings
 from schemas.topics import Topic
 from worker.broker.embedded import is_embedded
 from worker.kafka_connection import QUIET, property_error
+from worker.offset_queries import held_offsets, offsets_at, persist
 
 _LOG = logging.getLogger(__name__)
 
@@ -66,12 +68,8 @@ class TopicFollower:
             raise property_error(error) from None
         try:
             self._assign(self._begin(self._partitions(), since_ms))
-        except (BrokerError, KafkaException) as error:
+        except BrokerError:
             self._consumer.close()
-            if isinstance(error, KafkaException):
-                raise BrokerError(
-                    f"the brokers do not tell the offsets of {self._topic}: {error.args[0].str()}"
-                ) from error
             raise
 
     @property
@@ -111,14 +109,12 @@ class TopicFollower:
 
     def _partitions(self) -> set[int]:
         try:
-            told = self._consumer.list_topics(self._topic, timeout=_TELL_TIMEOUT_S)
+            found = persist(self._told, _TELL_TIMEOUT_S)
         except KafkaException as error:
             raise BrokerError(
                 "no Kafka broker answers (setting kafka.bootstrap_servers, --bootstrap-servers): "
                 f"{error.args[0].str()}"
             ) from error
-        self._timeless = is_embedded(told.cluster_id)
-        found = told.topics[self._topic]
         if found.error is not None or not found.partitions:
             raise BrokerError(
                 f"the brokers do not have the topic {self._topic}; "
@@ -126,36 +122,45 @@ class TopicFollower:
             )
         return set(found.partitions)
 
-    def _begin(self, numbers: Iterable[int], since_ms: int | None) -> list[TopicPartition]:
-        partitions = [TopicPartition(self._topic, number) for number in sorted(numbers)]
-        if since_ms == 0 or (since_ms is not None and self._timeless):
-            return [TopicPartition(p.topic, p.partition, 0) for p in partitions]
-        ends = {}
-        for partition in partitions:
-            # Asked for now: librdkafka finds out what "the end" is at its first fetch.
-            _, end = self._consumer.get_watermark_offsets(partition, timeout=_TELL_TIMEOUT_S)
-            ends[partition.partition] = end
-        if since_ms is not None:
-            asked = [TopicPartition(p.topic, p.partition, since_ms) for p in partitions]
-            for found in self._consumer.offsets_for_times(asked, timeout=_TELL_TIMEOUT_S):
-                if found.offset >= 0:  # else nothing is as new as that
-                    ends[found.partition] = found.offset
-        return [TopicPartition(self._topic, number, end) for number, end in ends.items()]
+    def _told(self, left_s: float) -> TopicMetadata:
+        told = self._consumer.list_topics(self._topic, timeout=left_s)
+        self._timeless = is_embedded(told.cluster_id)
+        found: TopicMetadata = told.topics[self._topic]
+        if found.error is not None and found.error.code() == KafkaError.LEADER_NOT_AVAILABLE:
+            raise KafkaException(found.error)  # it is just being made
+        return found
 
-    def _assign(self, partitions: list[TopicPartition]) -> None:
-        numbers = {partition.partition for partition in partitions}
-        self._assigned |= numbers
-        self._behind |= numbers
-        self._consumer.incremental_assign(partitions)
+    def _begin(self, numbers: Iterable[int], since_ms: int | None) -> dict[int, int]:
+        """Return by partition the offset to begin at."""
+        partitions = sorted(numbers)
+        if since_ms == 0 or (since_ms is not None and self._timeless):
+            return dict.fromkeys(partitions, 0)
+        # Asked for now: librdkafka finds out what "the end" is at its first fetch.
+        ends = {
+            number: held_offsets(self._consumer, self._topic, number, _TELL_TIMEOUT_S).stop
+            for number in partitions
+        }
+        if since_ms is None:
+            return ends
+        # Where nothing is as new as that, it is the end.
+        by_time = offsets_at(self._consumer, self._topic, partitions, since_ms, _TELL_TIMEOUT_S)
+        return ends | by_time
+
+    def _assign(self, offsets: Mapping[int, int]) -> None:
+        self._consumer.incremental_assign(
+            [TopicPartition(self._topic, number, offset) for number, offset in offsets.items()]
+        )
+        self._assigned |= offsets.keys()
+        self._behind |= offsets.keys()
 
     def _look_for_partitions(self) -> None:
         if time.monotonic() < self._refresh_at:
             return
-        self._refresh_at = time.monotonic() + self._refresh_s
         try:
             added = self._partitions() - self._assigned
-        except BrokerError as error:
-            _LOG.warning("looking for partitions: %s", error)
-            return
-        if added:
-            self._assign(self._begin(added, 0))
+            if added:
+                self._assign(self._begin(added, 0))
+        except (BrokerError, KafkaException) as error:
+            # Nothing that was read so far depends on it: it is tried again.
+            _LOG.warning("looking for partitions of %s: %s", self._topic, error)
+        self._refresh_at = time.monotonic() + self._refresh_s
