@@ -24,11 +24,11 @@ from worker.broker.embedded import EmbeddedBroker
 broker = EmbeddedBroker()
 broker.start()
 print(broker.bootstrap_servers, broker.pid, flush=True)
-time.sleep(60)
+time.sleep(600)
 """
 
 
-def wait_until(condition: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 120.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds} s: {what}"

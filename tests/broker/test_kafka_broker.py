@@ -19,6 +19,7 @@ from worker.broker.kafka_jars import KAFKA_VERSION, POM, resolve_jars
 from worker.broker.readiness import accepts_connections, free_port
 from worker.kafka_admin import consumer_lag, create_topics
 from worker.kafka_connection import connect
+from worker.offset_queries import held_offsets
 
 
 def test_it_is_no_mock(kafka_settings: Settings) -> None:
@@ -61,7 +62,7 @@ def commit_everything(settings: Settings, group: str) -> None:
     consumer = Consumer(settings.kafka.consumer_config(group))
     partitions = [TopicPartition(name, n) for n in range(settings.kafka.partitions)]
     ends = [
-        TopicPartition(name, p.partition, consumer.get_watermark_offsets(p, timeout=10)[1])
+        TopicPartition(name, p.partition, held_offsets(consumer, name, p.partition, 60).stop)
         for p in partitions
     ]
     assert sum(p.offset for p in ends) == 300

@@ -77,7 +77,7 @@ def test_the_embedded_broker_runs_until_it_is_told_to_stop(how: signal.Signals) 
 
         process.send_signal(how)
 
-        assert process.wait(20) == 0
+        assert process.wait(120) == 0
     assert not accepts_connections(int(address.rpartition(":")[2]))
 
 
@@ -95,7 +95,7 @@ def test_a_kafka_broker_keeps_its_data_between_runs(tmp_path: Path, make_setting
 
             process.send_signal(signal.SIGTERM)
 
-            assert process.wait(60) == 0
+            assert process.wait(120) == 0
         assert not accepts_connections(port)
 
 
@@ -105,7 +105,7 @@ def test_a_given_kafka_broker_is_only_announced(kafka_broker) -> None:
         assert said == address
         assert process.stdout is not None
         assert "none was started" in process.stdout.read()
-        assert process.wait(20) == 0
+        assert process.wait(120) == 0
 
 
 def test_topics_on_the_embedded_broker(embedded_settings: Settings, run) -> None:
@@ -156,7 +156,7 @@ def test_an_unreachable_broker_is_one_line_and_status_2(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         cwd=tmp_path,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert done.returncode == 2

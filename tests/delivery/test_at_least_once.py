@@ -11,7 +11,7 @@ from worker.delivery.at_least_once import AtLeastOnce
 from worker.metrics import Rebalance, WorkerMetrics
 from worker.stages.publish import OutgoingRecord, PublishError
 
-PATIENCE_S = 30
+PATIENCE_S = 120.0
 
 
 class Brokers:

@@ -39,7 +39,7 @@ def transaction(settings):
     return begin
 
 
-def read_until(reader, done: Callable[[list[bytes]], bool], timeout_s: float = 30) -> list[bytes]:
+def read_until(reader, done: Callable[[list[bytes]], bool], timeout_s: float = 120) -> list[bytes]:
     values: list[bytes] = []
     deadline = time.monotonic() + timeout_s
     while not done(values):
@@ -97,13 +97,13 @@ def test_the_lag_is_told_while_a_transaction_with_offsets_is_open(
     producer.send_offsets_to_transaction(offsets, consumer.consumer_group_metadata())
     assert sum(lag.lag for lag in consumer_lag(settings, group)) == 1
     producer.commit_transaction()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while sum(lag.lag for lag in consumer_lag(settings, group)):
         assert time.monotonic() < deadline
     consumer.close()
 
 
-def read_until_one(consumer: Consumer, timeout_s: float = 30) -> None:
+def read_until_one(consumer: Consumer, timeout_s: float = 120) -> None:
     deadline = time.monotonic() + timeout_s
     while not consumer.consume(1, 0.2):
         assert time.monotonic() < deadline

@@ -21,7 +21,7 @@ def sigint_interrupts() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 120.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds} s"

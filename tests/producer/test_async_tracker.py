@@ -132,5 +132,5 @@ def test_a_loop_that_ends_before_the_news_does_no_harm(settings, consume_all):
         return tracker
 
     tracker = asyncio.run(browse())
-    assert tracker._outbox.kafka.flush(30) == 0
+    assert tracker._outbox.kafka.flush(120) == 0
     assert len(consume_all(settings, Topic.CLICKSTREAM)) == 1

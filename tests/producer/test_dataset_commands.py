@@ -41,7 +41,7 @@ def run(
         env=environment_of(settings) | environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
 
@@ -110,12 +110,12 @@ def test_an_interrupted_replay_flushes_and_says_so(
         text=True,
     )
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while not consume_all(embedded_settings, Topic.CLICKSTREAM):
             assert process.poll() is None, process.communicate()
             assert time.monotonic() < deadline
         process.send_signal(number)
-        output, errors = process.communicate(timeout=30)
+        output, errors = process.communicate(timeout=120)
     finally:
         process.kill()
     assert process.returncode == 130, errors

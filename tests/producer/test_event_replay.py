@@ -116,7 +116,7 @@ def test_a_replay_killed_and_run_again_repeats_its_event_ids(
     environment = os.environ | {"INNERLOOP_KAFKA__TOPIC_PREFIX": kafka.topic_prefix}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while published(broker_settings, consume_all) < 200:
             assert process.poll() is None, "the replay ended before it could be killed"
             assert time.monotonic() < deadline
@@ -213,9 +213,9 @@ def test_a_stop_wakes_a_replay_that_waits(embedded_settings: Settings) -> None:
 
     thread = threading.Thread(target=run)
     thread.start()
-    assert started.wait(20)
+    assert started.wait(120)
     stop.set()
-    thread.join(20)
+    thread.join(120)
     assert not thread.is_alive()
     assert reports[0].interrupted
 

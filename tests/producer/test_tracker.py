@@ -72,7 +72,7 @@ def test_an_event_of_each_type_arrives(broker_settings, consume_all):
 def test_a_receipt_waits_for_the_acknowledgement(settings, consume_all):
     with Tracker(settings) as tracker:
         receipt = tracker.view("u", "i")
-        receipt.wait(30)
+        receipt.wait(120)
         assert receipt.done and receipt.published
         assert len(consume_all(settings, Topic.CLICKSTREAM)) == 1
         assert tracker.counts.delivered == 1
@@ -119,7 +119,7 @@ def test_a_wrong_event_is_refused_and_the_tracker_goes_on(settings):
             tracker.view("u", "i", traceparent="x")
         with pytest.raises(EventError, match=r"worker\.max_event_bytes"):
             tracker.review("u", "i", text="\0" * 16_000)
-        tracker.view("u", "i").wait(30)
+        tracker.view("u", "i").wait(120)
         assert (tracker.counts.invalid, tracker.counts.delivered) == (4, 1)
 
 
@@ -171,7 +171,7 @@ def test_what_is_given_up_is_told(settings, caplog):
     receipts = [tracker.view("shopper-7", "i") for _ in range(2)]
     for receipt in receipts:
         with pytest.raises(DeliveryError, match=r"not delivered: .*timed out"):
-            receipt.wait(30)
+            receipt.wait(120)
     assert tracker.counts.failed == 2
     with pytest.raises(BrokerError, match="no Kafka broker answers"):
         tracker.check(timeout=0.1)
@@ -213,7 +213,7 @@ def run_script(settings: Settings, script: str) -> str:
     }
     command = [sys.executable, "-c", textwrap.dedent(script)]
     return subprocess.run(
-        command, env=environment, check=True, capture_output=True, text=True, timeout=60
+        command, env=environment, check=True, capture_output=True, text=True, timeout=120
     ).stdout
 
 

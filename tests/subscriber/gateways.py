@@ -18,7 +18,7 @@ from worker.subscriber.gateway.server import bound, make_server
 from worker.subscriber.tokens import mint_token
 
 SECRET = "a secret of thirty-two characters"
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 
 
 def gateway_settings(base: Settings, **changes: Any) -> Settings:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import redis
 
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 
 
 def binary() -> str:

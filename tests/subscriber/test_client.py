@@ -18,7 +18,7 @@ from schemas.settings import PrivacySettings, Settings, WireSettings
 from worker.kafka_admin import create_topics
 from worker.subscriber import AsyncRecommendationClient, RecommendationClient
 
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 
 
 @pytest.fixture

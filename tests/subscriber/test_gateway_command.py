@@ -48,7 +48,7 @@ def serving(
     try:
         addresses = re.findall(r"http://\S+", process.stdout.readline() + process.stdout.readline())
         if len(addresses) != 2:
-            raise AssertionError(process.communicate(timeout=30)[1])
+            raise AssertionError(process.communicate(timeout=120)[1])
         yield process, addresses[0], addresses[1]
     finally:
         process.kill()

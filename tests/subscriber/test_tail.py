@@ -58,7 +58,7 @@ def tailing(settings: Settings, *arguments: str) -> Iterator[subprocess.Popen[st
 
 def shown(settings: Settings, *arguments: str) -> str:
     with tailing(settings, *arguments) as process:
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=120)
         assert process.returncode == 0, err
         return out
 
@@ -94,11 +94,11 @@ def test_it_ends_in_silence_on_ctrl_c_and_where_nobody_reads_any_more(settings):
     with tailing(settings, "--json") as process:
         assert process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=120)
         assert (process.returncode, err) == (0, "")
     with tailing(settings, "--json") as process:
         assert process.stdout.readline()
         process.stdout.close()
         publish(settings, *(answer("u", f"more-{n}") for n in range(50)))
-        assert process.wait(timeout=60) == 0
+        assert process.wait(timeout=120) == 0
         assert process.stderr.read() == ""

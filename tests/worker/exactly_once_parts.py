@@ -19,6 +19,7 @@ from schemas.recommendations import Recommendation
 from schemas.settings import Settings
 from schemas.topics import Topic
 from schemas.user_state import UserState
+from worker.offset_queries import held_offsets
 
 encode = msgspec.json.encode
 decode_recommendation = msgspec.json.Decoder(Recommendation).decode
@@ -107,7 +108,7 @@ class Stream:
 
         def closed() -> bool:
             stable, written = (
-                [consumer.get_watermark_offsets(p, timeout=10) for p in partitions]
+                [held_offsets(consumer, p.topic, p.partition, 60) for p in partitions]
                 for consumer in ends
             )
             return stable == written

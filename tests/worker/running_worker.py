@@ -14,7 +14,7 @@ from worker.item_sharing.interface import MemorySource
 from worker.kafka_admin import consumer_lag, create_topics, partition_count
 from worker.service import WorkerService
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 
 
 def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = PATIENCE_S) -> None:
@@ -48,7 +48,7 @@ def make_topics(settings: Settings, configs: dict[Topic, dict[str, str]] | None 
         partitions = partition_count(settings.kafka, TOPIC_SPECS[topic])
         new = NewTopic(settings.kafka.topic(topic), partitions, 1, config=config)
         for future in admin.create_topics([new]).values():
-            future.result(30)
+            future.result(120)
     create_topics(settings)
 
 

@@ -23,7 +23,7 @@ class Clock:
 
 def ask(port: int, path: str) -> tuple[int, str]:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as response:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=60) as response:
             return response.status, response.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
@@ -80,7 +80,7 @@ def test_where_it_is_stuck_is_reported_once_each_time(caplog):
     with watched(health, dump=dumped.release):
         for _ in range(2):
             health.came_round()
-            assert dumped.acquire(timeout=30)
+            assert dumped.acquire(timeout=120)
             assert not dumped.acquire(timeout=0.5), "reported twice"
             health.came_round()
             wait_until(lambda: health.stuck() is None, "a loop that comes round")

@@ -98,7 +98,7 @@ class Gate:
     def __call__(self, folder: Path) -> LoadedModel:
         self.loads.append(folder.name)
         self.entered.set()
-        assert self.open.wait(30)
+        assert self.open.wait(120)
         return load_fake(folder)
 
 
@@ -110,7 +110,7 @@ def test_events_go_on_while_a_plan_is_prepared_and_items_that_come_meanwhile_cou
     stage = Stage(gate, monkeypatch)
     stage.plans.publish(fake_bundle(tmp_path / "a"))
     stage.switcher.step()
-    assert gate.entered.wait(30)
+    assert gate.entered.wait(120)
     worker = stage.worker
     for n in range(3):
         stage.switcher.step()
@@ -135,7 +135,7 @@ def test_items_are_encoded_in_the_thread_until_few_are_left(monkeypatch, tmp_pat
         def item_vectors(self, item_ids, texts):
             for text in texts:
                 threads[text] = threading.current_thread().name
-                assert text != "thing number 29" or new_items.wait(30)
+                assert text != "thing number 29" or new_items.wait(120)
             return super().item_vectors(item_ids, texts)
 
     stage = Stage(lambda folder: LoadedModel(Watched("other-a"), None), monkeypatch)
@@ -156,7 +156,7 @@ def test_a_later_plan_takes_the_place_of_one_being_prepared(monkeypatch, tmp_pat
     a, b = (fake_bundle(tmp_path / name) for name in "ab")
     stage.plans.publish(a)
     stage.switcher.step()
-    assert gate.entered.wait(30)
+    assert gate.entered.wait(120)
     stage.plans.publish(b)
     threading.Timer(0.1, gate.open.set).start()
     stage.settle()
@@ -277,7 +277,7 @@ def test_a_session_that_ends_waits_for_the_thread(monkeypatch, tmp_path):
     stage = Stage(gate, monkeypatch)
     stage.plans.publish(fake_bundle(tmp_path / "a"))
     stage.switcher.step()
-    assert gate.entered.wait(30)
+    assert gate.entered.wait(120)
     begin = time.monotonic()
     threading.Timer(0.2, gate.open.set).start()
     stage.switcher.close()

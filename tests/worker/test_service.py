@@ -224,7 +224,7 @@ def grow(settings, name: str, partitions: int) -> None:
 
     admin = AdminClient(settings.kafka.client_config())
     for future in admin.create_partitions([NewPartitions(name, partitions)]).values():
-        future.result(30)
+        future.result(120)
     wait_until(
         lambda: len(admin.list_topics(name, timeout=10).topics[name].partitions) == partitions,
         "partitions added",

@@ -184,7 +184,7 @@ def test_topics_made_anew_are_read_whole(simple, produce_all, consume_all, caplo
     serve(simple, produce_all, PIECES[0])
     admin = AdminClient(simple.kafka.client_config())
     name = simple.kafka.topic(Topic.USER_STATE)
-    admin.delete_topics([name])[name].result(30)
+    admin.delete_topics([name])[name].result(120)
     wait_until(lambda: name not in admin.list_topics(timeout=10).topics, "the topic deleted")
     make_topics(simple)
     with caplog.at_level(logging.WARNING):
@@ -214,7 +214,7 @@ def test_a_snapshot_too_old_for_null_values_is_not_used(simple, produce_all, cap
     resource = ConfigResource(
         "topic", simple.kafka.topic(Topic.USER_STATE), incremental_configs=[change]
     )
-    admin.incremental_alter_configs([resource])[resource].result(30)
+    admin.incremental_alter_configs([resource])[resource].result(120)
     with caplog.at_level(logging.WARNING):
         assert serve(simple, produce_all)["changelog"] == PARTITIONS
     assert "null values may be gone" in caplog.text

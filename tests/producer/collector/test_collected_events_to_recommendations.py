@@ -26,7 +26,7 @@ from worker.bench.stand import Stand, stand
 from worker.broker.kafka import KafkaBroker
 from worker.demo.children import Children
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 
 
 @pytest.fixture(scope="module")
