@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import enum
+import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,8 @@ def values(names: type[enum.StrEnum]) -> tuple[str, ...]:
 def build(spec: MetricSpec, registry: CollectorRegistry) -> Counter | Gauge | Histogram:
     """Register a metric and return it.
 
-    With one label the series are there from the start: one that reads 0 is not "no data", and
-    `rate` misses nothing.
+    Series whose labels are enumerations are there from the start: one that reads 0 is not "no
+    data", and `rate` misses nothing.
     """
     metric: Counter | Gauge | Histogram
     arguments = (spec.name, spec.help, list(spec.labels))
@@ -42,11 +43,26 @@ def build(spec: MetricSpec, registry: CollectorRegistry) -> Counter | Gauge | Hi
         metric = Counter(*arguments, registry=registry)
     else:
         metric = Gauge(*arguments, registry=registry)
-    if len(spec.labels) == 1:
-        (known,) = spec.labels.values()
-        for value in known:
-            metric.labels(value)
+    touch(metric, spec)
     return metric
+
+
+def touch(metric: Counter | Gauge | Histogram, spec: MetricSpec) -> None:
+    """Make the series of a metric whose labels are enumerations; none, if a label is open."""
+    if spec.labels:
+        for known in itertools.product(*spec.labels.values()):
+            metric.labels(*known)
+
+
+def with_process(registry: CollectorRegistry) -> CollectorRegistry:
+    """Return a registry that shows another's metrics, and the process's own: CPU, memory, start.
+
+    Their names (`process_cpu_seconds_total`, …) are those that all Prometheus clients use.
+    """
+    served = CollectorRegistry(auto_describe=True)
+    served.register(registry)
+    ProcessCollector(registry=served)
+    return served
 
 
 def described(specs: Iterable[MetricSpec], open_labels: Mapping[str, str]) -> list[str]:

@@ -57,10 +57,15 @@ class Health:
         self._round = self._clock()
         self._waiting_for = waiting_for
 
+    def age_s(self) -> float | None:
+        """Return how long ago the loop last came round, seconds; None while it starts."""
+        latest = self._round
+        return None if latest is None else self._clock() - latest
+
     def stuck(self) -> str | None:
         """Return in words for how long the loop has not come round; None if it is not stuck."""
-        latest = self._round
-        if latest is None or (away := self._clock() - latest) <= self.stuck_s:
+        away = self.age_s()
+        if away is None or away <= self.stuck_s:
             return None
         return f"the loop has not come round for {away:.0f} s (metrics.stuck_seconds)"
 

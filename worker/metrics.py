@@ -7,6 +7,7 @@ Labels take few, known values, never a user, item or event id. docs/metrics.md i
 from __future__ import annotations
 
 import enum
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -15,10 +16,11 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from schemas.clickstream import EventType
 from schemas.dead_letter import DeadLetterReason
-from schemas.metric_spec import MetricSpec
+from schemas.metric_spec import MetricSpec, touch
 from schemas.metric_spec import values as _values
 from worker.batch_histogram import BatchHistogram
 from worker.events_seen import EVENTS_SEEN_LABELS
+from worker.health import Health
 
 _MetricT = TypeVar("_MetricT", Counter, Gauge, Histogram)
 
@@ -294,6 +296,18 @@ SPECS: dict[str, MetricSpec] = {
             {"change": _values(CatalogueChange)},
         ),
         MetricSpec(
+            "innerloop_ready",
+            Gauge,
+            "1 if the worker processes all events that it should, as /ready says; 0 while it reads "
+            "the catalogue or users' states, or is stuck.",
+        ),
+        MetricSpec(
+            "innerloop_loop_round_timestamp_seconds",
+            Gauge,
+            "When the worker's loop last came round, Unix time; 0 while it starts. A healthy one "
+            "comes round several times a second, with events or without.",
+        ),
+        MetricSpec(
             "innerloop_consumer_lag_records",
             Gauge,
             "Records of `clickstream` not yet processed, as of the latest fetch.",
@@ -518,6 +532,8 @@ class WorkerMetrics:
         self.restore_left = self._gauge("innerloop_restore_left_records")
         self.catalogue_items = self._gauge("innerloop_catalogue_items")
         self.catalogue_records = self._counter("innerloop_catalogue_records_total")
+        self.ready = self._gauge("innerloop_ready")
+        self.loop_round = self._gauge("innerloop_loop_round_timestamp_seconds")
         self.consumer_lag = self._gauge("innerloop_consumer_lag_records")
         self.commit_failures = self._counter("innerloop_commit_failures_total")
         self.transactions = self._counter("innerloop_transactions_total")
@@ -537,19 +553,7 @@ class WorkerMetrics:
         )
         self.item_memory_restore_seconds = self._histogram("innerloop_item_memory_restore_seconds")
         self.model_info = self._gauge("innerloop_model_info")
-        self.rollout_desired_revision = self._gauge("innerloop_rollout_desired_revision")
-        self.rollout_revision = self._gauge("innerloop_rollout_revision")
-        self.rollout_plans = self._counter("innerloop_rollout_plans_total")
-        self.rollout_prepare_seconds = self._histogram("innerloop_rollout_prepare_seconds")
-        self.rollout_switch_seconds = self._histogram("innerloop_rollout_switch_seconds")
-        self.rollout_retired_users = self._gauge("innerloop_rollout_retired_users")
-        self.rollout_prequential_events = self._counter(
-            "innerloop_rollout_prequential_events_total"
-        )
-        self.rollout_prequential_hits = self._counter("innerloop_rollout_prequential_hits_total")
-        self.rollout_prequential_reciprocal_rank = self._counter(
-            "innerloop_rollout_prequential_reciprocal_rank_total"
-        )
+        self._make_rollout()
         self.prequential_events = self._counter("innerloop_prequential_events_total")
         self.prequential_hits = self._counter("innerloop_prequential_hits_total")
         self.prequential_reciprocal_rank = self._counter(
@@ -564,6 +568,31 @@ class WorkerMetrics:
         """Time the block as one stage of one micro-batch."""
         with self.stage_seconds.labels(stage.value).time():
             yield
+
+    def watch(self, health: Health) -> None:
+        """Take from here at each scrape whether the worker is ready and when it came round."""
+
+        def round_time() -> float:
+            age_s = health.age_s()
+            return 0.0 if age_s is None else time.time() - age_s
+
+        self.ready.set_function(lambda: float(health.not_ready() is None))
+        self.loop_round.set_function(round_time)
+
+    def _make_rollout(self) -> None:
+        self.rollout_desired_revision = self._gauge("innerloop_rollout_desired_revision")
+        self.rollout_revision = self._gauge("innerloop_rollout_revision")
+        self.rollout_plans = self._counter("innerloop_rollout_plans_total")
+        self.rollout_prepare_seconds = self._histogram("innerloop_rollout_prepare_seconds")
+        self.rollout_switch_seconds = self._histogram("innerloop_rollout_switch_seconds")
+        self.rollout_retired_users = self._gauge("innerloop_rollout_retired_users")
+        self.rollout_prequential_events = self._counter(
+            "innerloop_rollout_prequential_events_total"
+        )
+        self.rollout_prequential_hits = self._counter("innerloop_rollout_prequential_hits_total")
+        self.rollout_prequential_reciprocal_rank = self._counter(
+            "innerloop_rollout_prequential_reciprocal_rank_total"
+        )
 
     def _counter(self, name: str) -> Counter:
         return self._touch(Counter(*self._arguments(SPECS[name]), registry=self.registry), name)
@@ -588,9 +617,5 @@ class WorkerMetrics:
 
     @staticmethod
     def _touch(metric: _MetricT, name: str) -> _MetricT:
-        # A series that exists from the start reads 0 and not "no data", and `rate` misses nothing.
-        values = list(SPECS[name].labels.values())
-        if len(values) == 1:
-            for value in values[0]:
-                metric.labels(value)
+        touch(metric, SPECS[name])
         return metric

@@ -9,7 +9,7 @@ from typing import Protocol
 from prometheus_client import CollectorRegistry, start_http_server
 
 from schemas.errors import SettingsError
-from schemas.metric_spec import described
+from schemas.metric_spec import described, with_process
 from schemas.settings import MetricsSettings
 from worker.health import Health, with_health
 from worker.metrics import OPEN_LABELS, SPECS
@@ -45,7 +45,9 @@ def serve_metrics(
         yield None
         return
     try:
-        server, thread = start_http_server(settings.port, settings.host, metrics.registry)
+        server, thread = start_http_server(
+            settings.port, settings.host, with_process(metrics.registry)
+        )
     except OSError as error:
         raise SettingsError(
             f"metrics.host, metrics.port: cannot listen on {settings.host}:{settings.port}: "
@@ -72,6 +74,11 @@ def metrics_reference() -> str:
         "(settings `metrics.host`, `metrics.port`, `metrics.enabled`). Beside it `/health` "
         "and `/ready` answer 200 or 503 and say why. Written from "
         "`worker/metrics.py`, which defines them; a test compares the two.",
+        "",
+        "Every process also serves what all Prometheus clients call by these names, on Linux: "
+        "`process_cpu_seconds_total`, `process_resident_memory_bytes`, "
+        "`process_virtual_memory_bytes`, `process_start_time_seconds`, `process_open_fds` and "
+        "`process_max_fds`. What to make of all these: [docs/monitoring.md](monitoring.md).",
     ]
     lines += described(SPECS.values(), OPEN_LABELS)
     return "\n".join(lines) + "\n"

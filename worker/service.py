@@ -58,6 +58,7 @@ class WorkerService:
         self._load = load or bundle_loader(settings.worker)
         self._stop = threading.Event()
         self._health = Health(settings.metrics.stuck_seconds)
+        self.metrics.watch(self._health)
         self.serving = threading.Event()
         """Set once the catalogue is read and the group joined."""
         self.metrics_port: int | None = None

@@ -16,6 +16,7 @@ from prometheus_client import start_http_server
 from producer.collector.app import Counted, build_app
 from producer.metrics import CollectorMetrics
 from schemas.errors import SettingsError
+from schemas.metric_spec import with_process
 from schemas.settings import Settings
 
 _LOG = logging.getLogger(__name__)
@@ -74,7 +75,7 @@ class _Metrics:
         self._enabled = settings.metrics.enabled
         self._host = settings.metrics.host
         self._port = settings.collector.metrics_port
-        self._registry = metrics.registry
+        self._registry = with_process(metrics.registry)
         self._close: Callable[[], None] = lambda: None
 
     def __enter__(self) -> str | None:

@@ -1,6 +1,7 @@
 """Endpoints that say whether the worker lives and is ready, and a report of where it is stuck."""
 
 import threading
+import time
 import urllib.error
 import urllib.request
 
@@ -49,6 +50,22 @@ def test_it_lives_while_it_starts_and_is_ready_when_everything_is_read(health, c
     assert health.not_ready() is None
     health.starting()
     assert health.not_ready() == "waiting for the catalogue"
+
+
+def test_prometheus_sees_whether_it_is_ready_and_when_the_loop_came_round(health, clock):
+    metrics = WorkerMetrics()
+    metrics.watch(health)
+    sample = metrics.registry.get_sample_value
+    round_name = "innerloop_loop_round_timestamp_seconds"
+    assert (sample("innerloop_ready"), sample(round_name)) == (0, 0)
+    health.came_round("users' states")
+    assert sample("innerloop_ready") == 0
+    health.came_round()
+    assert sample("innerloop_ready") == 1
+    clock.now += 30
+    assert abs(time.time() - 30 - sample(round_name)) < 20
+    clock.now += 31
+    assert sample("innerloop_ready") == 0
 
 
 def test_a_loop_that_does_not_come_round_is_stuck(health, clock):
