@@ -1,4 +1,4 @@
-"""Consent and erasure requests."""
+"""Consent and erasure requests, and the record of what was done about them."""
 
 from __future__ import annotations
 
@@ -28,3 +28,29 @@ class PrivacyRequest(msgspec.Struct, frozen=True, kw_only=True):
     action: PrivacyAction
     time: EpochMillis
     """When it was asked for."""
+
+
+class PrivacyAudit(msgspec.Struct, frozen=True, kw_only=True):
+    """That a request was carried out. Key of the `privacy-audit` topic: `request_id`.
+
+    It holds no user id. A request that went out under several pseudonyms has a record for each; one
+    that was carried out again after a crash has more than one.
+    """
+
+    request_id: Identifier
+    action: PrivacyAction
+    requested_at: EpochMillis
+    """The request's `time`."""
+    done_at: EpochMillis
+    """When the worker removed what it held; the record is published once the brokers have the rest,
+    and where worker.delivery is exactly_once, together with it."""
+    partition: int
+    """Of the request, and of the user's events."""
+    offset: int
+    """Of the request in that partition of `privacy`."""
+    states_removed: int
+    """Users' states that were removed: 1, or 0 where there was none."""
+    tombstones: int
+    """Null values published for the user's key: in `user-state` and in `recommendations`."""
+    worker: str
+    """The worker's group.instance.id, or that of its membership in the group."""

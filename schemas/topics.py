@@ -12,7 +12,7 @@ from schemas.clickstream import ClickstreamEvent
 from schemas.insights import RecommendationOutcome, Trending
 from schemas.item_transitions import ItemTransitions
 from schemas.model_rollout import ModelRollout
-from schemas.privacy import PrivacyRequest
+from schemas.privacy import PrivacyAudit, PrivacyRequest
 from schemas.recommendations import Recommendation
 from schemas.user_state import UserState
 
@@ -28,6 +28,7 @@ class Topic(enum.StrEnum):
     MODELS = "models"
     DEAD_LETTERS = "clickstream.dlq"
     PRIVACY = "privacy"
+    PRIVACY_AUDIT = "privacy-audit"
     TRENDING = "trending"
     OUTCOMES = "recommendation-outcomes"
 
@@ -136,7 +137,17 @@ TOPIC_SPECS: dict[Topic, TopicSpec] = {
             PrivacyRequest,
             Partitioning.BY_USER,
             "Consent and erasure requests.",
-            _COMPACTED,
+            # Compaction leaves the latest request of a user. An older one must not go before every
+            # worker had it, nor before the events that it is about have left `clickstream`.
+            {**_COMPACTED, "min.compaction.lag.ms": str(4 * int(_WEEK_MS))},
+        ),
+        TopicSpec(
+            Topic.PRIVACY_AUDIT,
+            "request_id",
+            PrivacyAudit,
+            Partitioning.BY_USER,
+            "What was done about each request; holds no user id.",
+            {"retention.ms": str(2 * 365 * 24 * 3600 * 1000)},
         ),
         TopicSpec(
             Topic.TRENDING,

@@ -18,6 +18,7 @@ from schemas.clickstream import EventType
 from schemas.dead_letter import DeadLetterReason
 from schemas.metric_spec import MetricSpec, touch
 from schemas.metric_spec import values as _values
+from schemas.privacy import PrivacyAction
 from worker.batch_histogram import BatchHistogram
 from worker.events_seen import EVENTS_SEEN_LABELS
 from worker.health import Health
@@ -45,7 +46,22 @@ class Outcome(enum.StrEnum):
     DUPLICATE = "duplicate"
     ALREADY_APPLIED = "already_applied"
     NO_CONSENT = "no_consent"
+    """The event says so, or its user has withdrawn consent."""
+    ERASED = "erased"
+    """Of before its user's request to be erased."""
     DEAD_LETTER = "dead_letter"
+
+
+class PrivacyResult(enum.StrEnum):
+    """What became of a privacy request."""
+
+    DONE = "done"
+    INVALID = "invalid"
+    """It cannot be read."""
+
+
+UNKNOWN_ACTION = "unknown"
+"""In place of the `PrivacyAction` of a request that cannot be read."""
 
 
 class NoStep(enum.StrEnum):
@@ -161,6 +177,7 @@ _LATENCY_SECONDS = (
     0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800,
 )  # fmt: skip
 _RESTORE_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+_REQUEST_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600, 86_400)
 _PREPARE_SECONDS = (0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800)
 _BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 16384, 65536)
 _LOSS_NATS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10, 15)
@@ -306,6 +323,28 @@ SPECS: dict[str, MetricSpec] = {
             Gauge,
             "When the worker's loop last came round, Unix time; 0 while it starts. A healthy one "
             "comes round several times a second, with events or without.",
+        ),
+        MetricSpec(
+            "innerloop_privacy_requests_total",
+            Counter,
+            "Requests read from `privacy`, by action and what became of them. One that is invalid "
+            "is lost to its user: somebody has to look at it. Carried out again after a crash, a "
+            "request counts again.",
+            {"action": (*_values(PrivacyAction), UNKNOWN_ACTION), "result": _values(PrivacyResult)},
+        ),
+        MetricSpec(
+            "innerloop_privacy_request_seconds",
+            Histogram,
+            "From a privacy request's time to when the worker carried it out; days where a worker "
+            "takes up requests of long ago.",
+            {},
+            _REQUEST_SECONDS,
+        ),
+        MetricSpec(
+            "innerloop_privacy_users_barred",
+            Gauge,
+            "Users of the worker's partitions who asked to be erased or withdrew consent, at any "
+            "time.",
         ),
         MetricSpec(
             "innerloop_consumer_lag_records",
@@ -534,9 +573,8 @@ class WorkerMetrics:
         self.catalogue_records = self._counter("innerloop_catalogue_records_total")
         self.ready = self._gauge("innerloop_ready")
         self.loop_round = self._gauge("innerloop_loop_round_timestamp_seconds")
-        self.consumer_lag = self._gauge("innerloop_consumer_lag_records")
-        self.commit_failures = self._counter("innerloop_commit_failures_total")
-        self.transactions = self._counter("innerloop_transactions_total")
+        self._make_privacy()
+        self._make_progress()
         self.rebalanced_partitions = self._counter("innerloop_rebalanced_partitions_total")
         self.restore_seconds = self._histogram("innerloop_restore_seconds")
         self.restored_states = self._counter("innerloop_restored_states_total")
@@ -593,6 +631,16 @@ class WorkerMetrics:
         self.rollout_prequential_reciprocal_rank = self._counter(
             "innerloop_rollout_prequential_reciprocal_rank_total"
         )
+
+    def _make_progress(self) -> None:
+        self.consumer_lag = self._gauge("innerloop_consumer_lag_records")
+        self.commit_failures = self._counter("innerloop_commit_failures_total")
+        self.transactions = self._counter("innerloop_transactions_total")
+
+    def _make_privacy(self) -> None:
+        self.privacy_requests = self._counter("innerloop_privacy_requests_total")
+        self.privacy_seconds = self._histogram("innerloop_privacy_request_seconds")
+        self.privacy_users_barred = self._gauge("innerloop_privacy_users_barred")
 
     def _counter(self, name: str) -> Counter:
         return self._touch(Counter(*self._arguments(SPECS[name]), registry=self.registry), name)

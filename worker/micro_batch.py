@@ -1,8 +1,10 @@
 """One micro-batch from records to committed offsets, in the order that makes a crash harmless.
 
-1. Recommendations and dead letters are published and acknowledged.
+0. What users asked for about their own data is carried out in memory (`worker.privacy`).
+1. Null values for users erased, recommendations and dead letters are published and acknowledged.
 2. Then what the item memory learned, if there is one.
-3. Then the changed users' states, each with the partition and offset of its last event.
+3. Then the changed users' states, each with the partition and offset of its last event, and at
+   last the audit records of 0.
 4. Then the offsets are committed.
 
 With transactions these four are one (`worker.delivery.exactly_once`). Without:
@@ -30,6 +32,7 @@ from worker.coalescing.owed import Owed
 from worker.item_sharing.learning import ItemLearning
 from worker.metrics import Outcome, Stage, WorkerMetrics
 from worker.outputs import dead_letter_record
+from worker.privacy.carried_out import CarriedOut
 from worker.stages.dead_letter_limits import DeadLetterLimits
 from worker.stages.decode import (
     NO_TIMESTAMP,
@@ -40,6 +43,8 @@ from worker.stages.decode import (
     position,
 )
 from worker.stages.publish import OutgoingRecord, joined
+
+_NOTHING = CarriedOut()
 
 
 def wall_clock_ms() -> int:
@@ -57,6 +62,10 @@ class RecordSink(Protocol):
 
 class OffsetSink(Protocol):
     """Where offsets go: see `worker.delivery`."""
+
+    def take_up(self, requests: Mapping[int, int]) -> None:
+        """Take up offsets of `privacy`, by partition, to be committed with the next ones."""
+        ...
 
     def commit(self, next_offsets: Mapping[int, int]) -> None:
         """Commit by partition the offset of the next record to process."""
@@ -94,6 +103,16 @@ class Answering(Protocol):
         """
 
 
+class Privacy(Protocol):
+    """What users ask for about their own data: `worker.privacy.stage`."""
+
+    def carry_out(self) -> CarriedOut:
+        """Carry out the requests that were read, in memory and in the store."""
+
+    def admit(self, events: EventColumns) -> EventColumns:
+        """Return the events that may be used, and count the others."""
+
+
 class BatchProcessor:
     """Processes micro-batches.
 
@@ -107,6 +126,7 @@ class BatchProcessor:
         item_learning: of the item memory; None if there is none.
         limits: stop a flood of dead letters.
         owed: whom `answering` owes an answer; None if it answers each event at once.
+        privacy: carries out what users ask for; None if nobody can ask.
         now_ms: the clock, milliseconds since the epoch.
     """
 
@@ -122,6 +142,7 @@ class BatchProcessor:
         item_learning: ItemLearning | None = None,
         limits: DeadLetterLimits | None = None,
         owed: Owed | None = None,
+        privacy: Privacy | None = None,
         now_ms: Callable[[], int] = wall_clock_ms,
     ) -> None:
         self._decoder = decoder
@@ -133,6 +154,7 @@ class BatchProcessor:
         self._item_learning = item_learning
         self._limits = limits
         self._owed = owed
+        self._privacy = privacy
         self._held_back = None if owed is None else HeldBack(owed)
         self._now_ms = now_ms
         self._answered: deque[NDArray[np.int64]] = deque()
@@ -156,14 +178,20 @@ class BatchProcessor:
             decoded = self._decoder.decode(messages)
         if self._limits is not None:
             self._limits.check(messages, decoded.dead_letters)
-        answers = self._answering.process(decoded.events)
+        done, events = _NOTHING, decoded.events
+        if self._privacy is not None:
+            done = self._privacy.carry_out()
+            events = self._privacy.admit(events)
+        answers = self._answering.process(events)
         with metrics.time(Stage.PUBLISH):
             offsets, letters = next_offsets(messages), decoded.dead_letters
             if self._held_back is not None:
                 self._held_back.take_up(offsets, letters)
                 offsets, letters = self._held_back.release()
             self._count(decoded, answers, letters)
-            self._publish(answers, letters)
+            self._publish(answers, letters, done)
+            if done.next_offsets:
+                self._offsets.take_up(done.next_offsets)
             self._offsets.commit(offsets)
 
     def release_partitions(self, partitions: Sequence[int]) -> None:
@@ -179,17 +207,20 @@ class BatchProcessor:
             ages = now - times[times != NO_TIMESTAMP]
             self._metrics.latency_seconds.observe_many(np.maximum(ages, 0) / 1000.0)
 
-    def _publish(self, answers: Answered, letters: Sequence[DeadLetter]) -> None:
+    def _publish(self, answers: Answered, letters: Sequence[DeadLetter], done: CarriedOut) -> None:
         dead = [dead_letter_record(letter, self._dead_letter_topic) for letter in letters]
         recommendations = answers.recommendations()
         if self._owed is not None:
             self._owed.published()
-        self._records.publish(joined(recommendations, dead))
+        # A user erased may have come back within this very micro-batch: null values come first.
+        self._records.publish(joined(done.tombstones, recommendations, dead))
         if self._item_learning is not None:
             self._records.publish(self._item_learning.records())
         states = answers.states()  # before any of their users is forgotten
         forgotten = self._answering.forget_idle(answers.applied)
         self._records.publish(joined(states, forgotten))
+        if done.audit:
+            self._records.publish(done.audit)
 
     def _count(self, decoded: Decoded, answers: Answered, published: Sequence[DeadLetter]) -> None:
         metrics = self._metrics

@@ -7,7 +7,7 @@ import math
 import threading
 import time
 
-from schemas.codec import build_codec
+from schemas.codec import Codec, build_codec
 from schemas.settings import Settings
 from schemas.topics import Topic
 from worker.arm import ArmParts
@@ -20,6 +20,9 @@ from worker.item_sharing.interface import MemorySource
 from worker.item_sharing.sharing import SharedMemory, share
 from worker.metrics import Rebalance, Stage, WorkerMetrics
 from worker.micro_batch import BatchProcessor, wall_clock_ms
+from worker.privacy.follower import PrivacyFollower
+from worker.privacy.progress import committed_by
+from worker.privacy.stage import PrivacyStage
 from worker.restore.broker_facts import BrokerFacts
 from worker.restore.loader import StateLoader
 from worker.restore.restorer import StateRestorer
@@ -113,10 +116,12 @@ class Session:
         self._switcher = (
             None if rollout is None else Switcher(rollout, line_up, memory, metrics, self._switched)
         )
-        self._take_over = TakeOver(
-            [restorer] if self._shared is None else [restorer, self._shared.follower]
+        self._requests = self._follow_requests(codec, partitions)
+        others = (None if self._shared is None else self._shared.follower, self._requests)
+        self._take_over = TakeOver([restorer, *(one for one in others if one is not None)])
+        self._committer = Committer(
+            self._consumer, clickstream, metrics, kafka.topic(Topic.PRIVACY)
         )
-        self._committer = Committer(self._consumer, clickstream, metrics)
         self._delivery = make_delivery(
             settings, self._consumer, self._committer, metrics, transactions
         )
@@ -127,6 +132,7 @@ class Session:
             changed=self._assignment_changed,
         )
         self._limit = BatchLimit(worker.batch_events, worker.latency_target_ms / 1000.0)
+        self._privacy = self._answer_requests(codec, partitions)
         self._processor = BatchProcessor(
             decoder=Decoder(
                 codec,
@@ -146,6 +152,7 @@ class Session:
                 consecutive=worker.dead_letter_consecutive,
             ),
             owed=owed,
+            privacy=self._privacy,
         )
         self._delivery.on_visible(self._visible)
 
@@ -184,8 +191,12 @@ class Session:
         level = self._catalogue.catch_up(self._settings.worker.catalog_wait_seconds, self._stop)
         if self._shared is not None:
             self._shared.follower.follow()
+        if self._requests is not None:
+            self._requests.follow()
         taken = time.perf_counter()
-        due = self._owed is not None and self._owed.wait_s() == 0.0
+        due = (self._owed is not None and self._owed.wait_s() == 0.0) or (
+            self._privacy is not None and self._privacy.due
+        )
         if (messages or due) and (level or not self._stop.is_set()):
             self._processor.process(messages)
         self._delivery.settle(more=len(messages) >= most)
@@ -255,6 +266,33 @@ class Session:
             if self._warm is None or not self._warm.keeps(partition, lost=lost):
                 self._arms.release_partition(partition)
         self._arms.report()
+
+    def _follow_requests(
+        self, codec: Codec, partitions: dict[Topic, int]
+    ) -> PrivacyFollower | None:
+        """Return who reads `privacy`; None where there is no such topic."""
+        if Topic.PRIVACY not in partitions:
+            return None
+        reader = make_reader(self._settings, Topic.PRIVACY, wait_ms=100)
+        self._readers.append(reader)
+        committed = committed_by(self._consumer, reader.topic)
+        return PrivacyFollower(reader, codec, self._metrics, committed)
+
+    def _answer_requests(self, codec: Codec, partitions: dict[Topic, int]) -> PrivacyStage | None:
+        if self._requests is None:
+            return None
+        instance = self._settings.worker.instance_id
+        return PrivacyStage(
+            self._requests,
+            self._arms,
+            codec,
+            self._settings.kafka,
+            self._metrics,
+            ready=lambda: self._poller.partitions,
+            worker=lambda: instance or self._consumer.memberid() or "",
+            audited=Topic.PRIVACY_AUDIT in partitions,
+            now_ms=wall_clock_ms,
+        )
 
     def _share(self, source: MemorySource, partitions: dict[Topic, int]) -> SharedMemory:
         reader = make_reader(

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import logging
+
 from schemas.errors import BrokerError, SettingsError
 from schemas.settings import Settings
 from schemas.topics import Topic
 from worker.kafka_connection import connect
 
+_LOG = logging.getLogger(__name__)
+
+_PRIVACY_TOPICS = (Topic.PRIVACY, Topic.PRIVACY_AUDIT)
 _PARALLEL_TOPICS = (Topic.RECOMMENDATIONS, Topic.USER_STATE, Topic.DEAD_LETTERS)
+
+_WITHOUT = {
+    Topic.PRIVACY: "nobody can be erased, or withdraw consent, by a request there",
+    Topic.PRIVACY_AUDIT: "privacy requests are carried out without audit records",
+}
 
 
 def check_topics(settings: Settings, *, shared: bool = False) -> dict[Topic, int]:
     """Return how many partitions the worker's topics have.
+
+    Those for privacy may be missing, as in a deployment made before they were read: that is told.
 
     Args:
         settings: say where the brokers are and how the topics are called.
@@ -37,7 +49,18 @@ def check_topics(settings: Settings, *, shared: bool = False) -> dict[Topic, int
             raise BrokerError(f"topic {name} does not exist; run `innerloop topics create`")
         partitions[topic] = len(replicas[name])
     expected = partitions[Topic.CLICKSTREAM]
-    for topic in parallel:
+    for topic in _PRIVACY_TOPICS:
+        name = settings.kafka.topic(topic)
+        if name in replicas:
+            partitions[topic] = len(replicas[name])
+        else:
+            _LOG.warning(
+                "topic %s does not exist: %s; `innerloop topics create` creates it, then start "
+                "the workers again",
+                name,
+                _WITHOUT[topic],
+            )
+    for topic in (*parallel, *(topic for topic in _PRIVACY_TOPICS if topic in partitions)):
         if partitions[topic] != expected:
             raise BrokerError(
                 f"topic {settings.kafka.topic(topic)} has {partitions[topic]} partitions and "

@@ -39,7 +39,8 @@ _ACTIONS: dict[Topic, tuple[str, ...]] = {
     Topic.ITEM_TRANSITIONS: ("send", "receive"),
     Topic.MODELS: ("send", "receive"),
     Topic.DEAD_LETTERS: ("send",),
-    Topic.PRIVACY: ("receive",),
+    Topic.PRIVACY: ("send", "receive"),
+    Topic.PRIVACY_AUDIT: ("send",),
     Topic.TRENDING: ("send",),
     Topic.OUTCOMES: ("send",),
 }

@@ -32,6 +32,8 @@ class _Batch:
     acknowledged: Future[None]
     """Done when all its records are, or when something has failed."""
     next_offsets: Mapping[int, int]
+    requests: Mapping[int, int]
+    """Likewise, of `privacy`."""
 
 
 class AtLeastOnce:
@@ -54,6 +56,8 @@ class AtLeastOnce:
         """Whether records of the micro-batch under way were published."""
         self._waiting: deque[_Batch] = deque()
         """Micro-batches whose offsets are not committed yet, oldest first."""
+        self._requests: dict[int, int] = {}
+        """Offsets of `privacy` that belong to the micro-batch under way."""
         self._last: Future[None] = Future()
         """Of the records published last; fails where they do, or any before them did."""
         self._last.set_result(None)
@@ -92,6 +96,10 @@ class AtLeastOnce:
         before = self._last
         self._last = self._thread.submit(self._publish, records, first=first, before=before)
 
+    def take_up(self, requests: Mapping[int, int]) -> None:
+        """Have offsets of `privacy` committed with those of the micro-batch."""
+        self._requests.update(requests)
+
     def commit(self, next_offsets: Mapping[int, int]) -> None:
         """Have offsets committed once all records are acknowledged.
 
@@ -102,7 +110,8 @@ class AtLeastOnce:
                 group is rebalancing.
         """
         self._begun = False
-        self._waiting.append(_Batch(self._last, next_offsets))
+        self._waiting.append(_Batch(self._last, next_offsets, self._requests))
+        self._requests = {}
         if len(self._waiting) > _AHEAD:
             wait([self._waiting[-_AHEAD - 1].acknowledged])
         self._commit_acknowledged()
@@ -143,11 +152,14 @@ class AtLeastOnce:
 
     def _commit_acknowledged(self) -> None:
         done: dict[int, int] = {}
+        requests: dict[int, int] = {}
         while self._waiting and self._waiting[0].acknowledged.done():
             if self._waiting[0].acknowledged.exception() is not None:
                 break
-            done.update(self._waiting.popleft().next_offsets)
-        self._commit(done)
+            batch = self._waiting.popleft()
+            done.update(batch.next_offsets)
+            requests.update(batch.requests)
+        self._commit(done, requests)
         self._check()
 
     def _commit_last(self) -> None:
@@ -179,7 +191,9 @@ class AtLeastOnce:
         if first:
             self._visible(1)
 
-    def _commit(self, next_offsets: Mapping[int, int]) -> None:
-        if next_offsets:
+    def _commit(self, next_offsets: Mapping[int, int], requests: Mapping[int, int]) -> None:
+        if requests:
+            self._committer.take_up(requests)
+        if next_offsets or requests:
             with self._metrics.time(Stage.COMMIT):
                 self._committer.commit(next_offsets)

@@ -41,6 +41,7 @@ class ExactlyOnce:
         topic: full name of `clickstream`.
         metrics: of the transactions.
         interval_s: how long a transaction may take up further micro-batches, seconds.
+        requests_topic: full name of `privacy`.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class ExactlyOnce:
         metrics: WorkerMetrics,
         *,
         interval_s: float,
+        requests_topic: str = "",
     ) -> None:
         self._transactions = producer
         self._producer = producer.producer
@@ -62,7 +64,8 @@ class ExactlyOnce:
         self._batches = 0
         """Whole micro-batches that wait for the commit."""
         self._records: list[OutgoingRecord | RecordColumns] = []
-        self._offsets: dict[int, int] = {}
+        self._requests_topic = requests_topic
+        self._offsets: dict[tuple[str, int], int] = {}
         self._complete = True
         """Whether the offsets of all records are there: no micro-batch is under way."""
         self._open = False
@@ -120,9 +123,13 @@ class ExactlyOnce:
         if self._failed_since is None:  # else they are produced with all the others, again
             self._produce_from(first)
 
+    def take_up(self, requests: Mapping[int, int]) -> None:
+        """Add offsets of `privacy` to the transaction."""
+        self._offsets |= {(self._requests_topic, n): offset for n, offset in requests.items()}
+
     def commit(self, next_offsets: Mapping[int, int]) -> None:
         """Add the offsets of a micro-batch, which is complete with them, to the transaction."""
-        self._offsets.update(next_offsets)
+        self._offsets |= {(self._topic, n): offset for n, offset in next_offsets.items()}
         self._complete = True
         self._batches += 1
 
@@ -217,7 +224,7 @@ class ExactlyOnce:
         metadata = self._membership.metadata
         if metadata is None:
             raise TransactionAbortableError("the consumer is in no group")
-        offsets = [TopicPartition(self._topic, *offset) for offset in self._offsets.items()]
+        offsets = [TopicPartition(*place, offset) for place, offset in self._offsets.items()]
         self._transactions.commit(offsets, metadata)
         self._open = False
 

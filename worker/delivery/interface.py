@@ -36,6 +36,10 @@ class Delivery(Protocol):
         """Take over records of the micro-batch under way."""
         ...
 
+    def take_up(self, requests: Mapping[int, int]) -> None:
+        """Take over offsets of `privacy`, by partition, to be committed with the micro-batch."""
+        ...
+
     def commit(self, next_offsets: Mapping[int, int]) -> None:
         """End a micro-batch: by partition the offset of the next record to process."""
         ...

@@ -42,4 +42,5 @@ def make_delivery(
         settings.kafka.topic(Topic.CLICKSTREAM),
         metrics,
         interval_s=settings.worker.transaction_ms / 1000.0,
+        requests_topic=settings.kafka.topic(Topic.PRIVACY),
     )

@@ -1,4 +1,4 @@
-"""Commit: store how far `clickstream` is processed, and tell how far behind that is."""
+"""Commit: store how far topics are processed, and tell how far behind that is."""
 
 from __future__ import annotations
 
@@ -24,19 +24,23 @@ _REBALANCING = frozenset(
 
 
 class Committer:
-    """Commits offsets of `clickstream`, synchronously.
+    """Commits offsets of `clickstream`, and with them those of `privacy`, synchronously.
 
     Args:
         consumer: the member of the worker's group.
         topic: full name of `clickstream`.
         metrics: where failures and lag are counted.
+        requests_topic: full name of `privacy`.
     """
 
-    def __init__(self, consumer: Consumer, topic: str, metrics: WorkerMetrics) -> None:
+    def __init__(
+        self, consumer: Consumer, topic: str, metrics: WorkerMetrics, requests_topic: str = ""
+    ) -> None:
         self._consumer = consumer
         self._topic = topic
         self._metrics = metrics
-        self._pending: dict[int, int] = {}
+        self._requests_topic = requests_topic
+        self._pending: dict[tuple[str, int], int] = {}
 
     def commit(self, next_offsets: Mapping[int, int]) -> None:
         """Commit by partition the offset of the next record to process.
@@ -48,16 +52,20 @@ class Committer:
         Raises:
             BrokerError: it fails for any other reason.
         """
-        self._pending.update(next_offsets)
+        self._pending |= {(self._topic, n): offset for n, offset in next_offsets.items()}
         self.retry()
+
+    def take_up(self, requests: Mapping[int, int]) -> None:
+        """Commit offsets of `privacy`, by partition, together with those of the next `commit`."""
+        self._pending |= {(self._requests_topic, n): offset for n, offset in requests.items()}
 
     def retry(self) -> None:
         """Commit what could not be committed before; see `commit`."""
         if not self._pending:
             return
         offsets = [
-            TopicPartition(self._topic, partition, offset)
-            for partition, offset in self._pending.items()
+            TopicPartition(topic, partition, offset)
+            for (topic, partition), offset in self._pending.items()
         ]
         try:
             committed = self._consumer.commit(offsets=offsets, asynchronous=False)
@@ -90,7 +98,8 @@ class Committer:
     def forget(self, partitions: Iterable[int]) -> None:
         """Have no more to do with partitions that are someone else's now."""
         for number in partitions:
-            self._pending.pop(number, None)
+            self._pending.pop((self._topic, number), None)
+            self._pending.pop((self._requests_topic, number), None)
             self._metrics.consumer_lag.remove(str(number))
 
     def _refused(self, error: KafkaError) -> None:
