@@ -4,8 +4,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 WORKERS ?= 3
+HELM ?= v3.19.0
 
-.PHONY: demo test check unit install constraints clean
+.PHONY: demo test check unit install helm constraints clean
 
 demo: install            ## Train, start a broker and a worker, replay users the model never saw.
 	$(BIN)/innerloop demo
@@ -31,6 +32,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[demo,dev]'
 	touch $@
+
+helm: $(BIN)/helm        ## Helm, for the tests of the chart, which skip without it. Needs Go.
+
+$(BIN)/helm:
+	GOBIN=$(abspath $(BIN)) go install -trimpath -ldflags='-s -w' helm.sh/helm/v3/cmd/helm@$(HELM)
 
 constraints: install     ## Pin the newest versions that fit pyproject.toml (then run the tests).
 	$(BIN)/uv pip compile --quiet --upgrade pyproject.toml --extra demo --extra dev --universal \
