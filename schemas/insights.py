@@ -6,6 +6,9 @@ import msgspec
 
 from schemas.clickstream import EpochMillis, EventType, Identifier
 
+ALL_SURFACES = "*"
+"""Stands for all surfaces together, events without one included."""
+
 
 class TrendingItem(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An item and its time-decayed count of events."""
@@ -18,7 +21,7 @@ class Trending(msgspec.Struct, frozen=True, kw_only=True):
     """The items most acted on in a window. Key of the `trending` topic: `surface`."""
 
     surface: Identifier
-    """Where the events happened, as in `ClickstreamEvent.surface`."""
+    """Where the events happened, as in `ClickstreamEvent.surface`; `*` is all surfaces together."""
     window_start: EpochMillis
     window_end: EpochMillis
     """First millisecond after the window."""

@@ -26,6 +26,8 @@ from worker.state.arena import UserArena
 from worker.state.records import StateRecords
 from worker.state.store import StateStore
 from worker.state.users import Users
+from worker.trending.follower import Trends
+from worker.trending.prior import TrendingPrior
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class ArmParts:
     """Of the item memory; None if there is none."""
     now_ms: Callable[[], int]
     """The clock, milliseconds since the epoch."""
+    trends: Callable[[], Trends] | None = None
+    """Gives what is trending now; None goes without."""
 
 
 class Arm:
@@ -82,8 +86,20 @@ class Arm:
             item_learning=parts.item_learning,
             users=self.users,
             policy=Policy.of(parts.settings.policy, catalogue, worker.top_k),
+            prior=self._prior(),
         )
         self.call(variant)
+
+    def _prior(self) -> TrendingPrior | None:
+        if self._parts.trends is None:
+            return None
+        worker = self._parts.settings.worker
+        return TrendingPrior(
+            self._parts.trends,
+            self.catalogue,
+            events=worker.trending_prior_events,
+            strength=worker.trending_prior_strength,
+        )
 
     def call(self, variant: str) -> None:
         """Put another label on the recommendations from now on."""

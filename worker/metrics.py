@@ -7,6 +7,7 @@ Labels take few, known values, never a user, item or event id. docs/metrics.md i
 from __future__ import annotations
 
 import enum
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -513,6 +514,23 @@ SPECS: dict[str, MetricSpec] = {
             {**_VARIANT, **_SEEN},
         ),
         MetricSpec(
+            "innerloop_trending_prior_items",
+            Gauge,
+            "With worker.trending_prior: items that count as trending now, on any surface, whether "
+            "the catalogue has them or not.",
+        ),
+        MetricSpec(
+            "innerloop_trending_prior_age_seconds",
+            Gauge,
+            "Age of the newest message of `trending`, by its window_end; NaN where there is none, "
+            "or worker.trending_prior is off.",
+        ),
+        MetricSpec(
+            "innerloop_trending_records_invalid_total",
+            Counter,
+            "Records of `trending` that cannot be used.",
+        ),
+        MetricSpec(
             "innerloop_prequential_events_total",
             Counter,
             "Events on a known item, of a type that is evidence of liking, by how many events of "
@@ -592,6 +610,7 @@ class WorkerMetrics:
         self.item_memory_restore_seconds = self._histogram("innerloop_item_memory_restore_seconds")
         self.model_info = self._gauge("innerloop_model_info")
         self._make_rollout()
+        self._make_trending()
         self.prequential_events = self._counter("innerloop_prequential_events_total")
         self.prequential_hits = self._counter("innerloop_prequential_hits_total")
         self.prequential_reciprocal_rank = self._counter(
@@ -641,6 +660,12 @@ class WorkerMetrics:
         self.privacy_requests = self._counter("innerloop_privacy_requests_total")
         self.privacy_seconds = self._histogram("innerloop_privacy_request_seconds")
         self.privacy_users_barred = self._gauge("innerloop_privacy_users_barred")
+
+    def _make_trending(self) -> None:
+        self.trending_items = self._gauge("innerloop_trending_prior_items")
+        self.trending_age = self._gauge("innerloop_trending_prior_age_seconds")
+        self.trending_age.set(math.nan)
+        self.trending_invalid = self._counter("innerloop_trending_records_invalid_total")
 
     def _counter(self, name: str) -> Counter:
         return self._touch(Counter(*self._arguments(SPECS[name]), registry=self.registry), name)

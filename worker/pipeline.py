@@ -32,6 +32,8 @@ from worker.stages.rank import MemoryStep, Ranked, rank
 from worker.state.arena import UserArena
 from worker.state.records import StateRecords
 from worker.state.users import Users, all_resident
+from worker.trending.batch import BatchPrior
+from worker.trending.prior import TrendingPrior
 
 _EVENTS_PER_LOOK = 8
 """After so many events one user of the arena, and one of the store, is looked at for being idle."""
@@ -83,6 +85,7 @@ class Pipeline:
         item_learning: of the item memory; None if there is none.
         users: bring users into the arena; None admits whoever comes, for good.
         policy: what lists are made of beyond the scores; None goes by them alone.
+        prior: what is trending, for users of whom little is known; None goes without.
     """
 
     def __init__(
@@ -96,6 +99,7 @@ class Pipeline:
         item_learning: Learning | None = None,
         users: Users | None = None,
         policy: Policy | None = None,
+        prior: TrendingPrior | None = None,
     ) -> None:
         self._model = model
         self._catalogue = catalogue
@@ -106,8 +110,16 @@ class Pipeline:
         self._top_k = settings.top_k
         self._item_learning = item_learning
         self._policy = policy
+        self._prior = prior
         self._prequential = LivePrequential(
-            model, catalogue, arena, metrics, settings.top_k, memory=self._memory, policy=policy
+            model,
+            catalogue,
+            arena,
+            metrics,
+            settings.top_k,
+            memory=self._memory,
+            policy=policy,
+            prior=prior,
         )
 
     def warm_up(self) -> None:
@@ -127,6 +139,7 @@ class Pipeline:
             WorkerMetrics(),
             self._settings,
             policy=self._policy,
+            prior=self._prior,
         )
         answers = twin.process(_made_up_event(self._catalogue.item_ids[:1]))
         StateRecords(arena, self._model.version).encode(answers.changed_slots())
@@ -173,6 +186,7 @@ class Pipeline:
                 self._top_k,
                 memory=self._memory_step(own, some),
                 policy=self._of_policy(events, batch, some),
+                prior=self._of_prior(events, batch, some),
             )
             self._prequential.score(batch, ranked.rows, some)
         self._count(batch, adapted)
@@ -210,6 +224,16 @@ class Pipeline:
             recent_rows=some.recent_rows,
             recent_types=some.recent_types,
         )
+
+    def _of_prior(
+        self, events: EventColumns, batch: FoldedBatch, some: Asked | None
+    ) -> BatchPrior | None:
+        if self._prior is None:
+            return None
+        if some is not None:
+            return self._prior.for_lists(some.surfaces, some.recent_rows)
+        surfaces = [events.surfaces[i] for i in batch.source.tolist()] if events.surfaces else None
+        return self._prior.for_lists(surfaces, batch.recent_rows)
 
     def _memory_step(self, own: OwnTransitions | None, some: Asked | None) -> MemoryStep | None:
         """Return the memory to rank with; one that only learns is taught here and now."""

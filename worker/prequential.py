@@ -4,7 +4,8 @@ Test, then learn: every event on a known item, of a type that is evidence of lik
 the list published after the user's event before it. Before a user's first event that is the list
 which a user without events would get. For a user whose state was restored the list is ranked again
 from that state: it is the one published, but for changes of the catalogue since, and for what a
-policy makes of the event that it answered (its surface, and what was tried).
+policy makes of the event that it answered (its surface, and what was tried). Where what is trending
+is used, these lists and those before a first event go by what is trending on all surfaces.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from worker.stages.fold import FoldedBatch
 from worker.stages.fold_kernel import NONE_BEFORE
 from worker.stages.rank import MemoryStep, rank
 from worker.state.arena import UserArena
+from worker.trending.prior import TrendingPrior
 
 
 class LivePrequential:
@@ -40,6 +42,7 @@ class LivePrequential:
         top_k: length of a list.
         memory: gives the item memory that lists are ranked with, as it is now.
         policy: what lists are made of beyond the scores.
+        prior: what is trending, for users of whom little is known.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class LivePrequential:
         *,
         memory: Callable[[], MemoryStep | None] = lambda: None,
         policy: Policy | None = None,
+        prior: TrendingPrior | None = None,
     ) -> None:
         self._model = model
         self._catalogue = catalogue
@@ -59,9 +63,10 @@ class LivePrequential:
         self._metrics = metrics
         self._top_k = top_k
         self._start_list: NDArray[np.int64] = np.full(top_k, NO_ITEM)
-        self._start_revision = (-1, -1)
+        self._start_revision = (-1, -1, -1)
         self._memory = memory
         self._policy = policy
+        self._prior = prior
 
     def recall_lists(self, batch: FoldedBatch) -> None:
         """Rank for users of the batch whose last list is not known, and for those without one.
@@ -121,8 +126,14 @@ class LivePrequential:
 
     def rank_without_events(self) -> None:
         """Rank for a user without events, unless that list is still right."""
-        memory = self._memory()
-        revision = (self._catalogue.revision, 0 if memory is None else memory.memory.revision)
+        memory, prior = self._memory(), self._prior
+        if prior is not None:
+            prior.level()
+        revision = (
+            self._catalogue.revision,
+            0 if memory is None else memory.memory.revision,
+            0 if prior is None else prior.revision,
+        )
         if self._start_revision != revision:
             query = self._model.queries(self._model.start(1))
             nothing = np.full((1, 1), NO_ITEM)
@@ -140,6 +151,7 @@ class LivePrequential:
             self._top_k,
             memory=self._memory(),
             policy=None if self._policy is None else self._policy.for_users(recent, types),
+            prior=None if self._prior is None else self._prior.for_lists(None, recent),
         ).rows
 
     def _remember(self, slots: NDArray[np.int64], rows: NDArray[np.int64]) -> None:

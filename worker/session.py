@@ -40,6 +40,7 @@ from worker.stages.decode import Decoder
 from worker.stages.poll import IDLE_WAIT_S, Poller
 from worker.state.disk_store import DiskStore
 from worker.state.store import open_store
+from worker.trending.follower import TrendingFollower
 
 _LOG = logging.getLogger(__name__)
 
@@ -99,6 +100,9 @@ class Session:
         owed = self._owed = (
             Owed(worker.min_interval_ms / 1000.0, metrics) if worker.coalesces else None
         )
+        self._trending = (
+            TrendingFollower(settings, codec, metrics) if worker.trending_prior else None
+        )
         arms = self._arms = Arms(store, metrics, owed)
         parts = ArmParts(
             settings=settings,
@@ -107,6 +111,7 @@ class Session:
             store=SharedStore(store, arms.canonical),
             item_learning=item_learning,
             now_ms=wall_clock_ms,
+            trends=None if self._trending is None else self._trending.latest,
         )
         line_up = LineUp(arms, parts, catalogue, by_variant=rollout is not None)
         line_up.form(served)
@@ -163,6 +168,8 @@ class Session:
         _LOG.info("the catalogue has %d items", len(self._items))
         if self._shared is not None:
             self._shared.start(self._stop)
+        if self._trending is not None:
+            self._trending.start()
         self._arms.warm_up()
         if self._warm is not None:
             self._warm.start()
@@ -239,6 +246,8 @@ class Session:
             for reader in self._readers:
                 reader.close()
         finally:
+            if self._trending is not None:
+                self._trending.close()
             if self._switcher is not None:
                 self._switcher.close()
             self._arms.close()  # its folder is wanted by who comes next

@@ -119,6 +119,30 @@ class WorkerSettings(Section):
         ge=0,
         description="longest that events wait for the catalog topic to be read to its end, seconds",
     )
+    trending_prior: bool = Field(
+        False,
+        description="have what `innerloop insights` finds trending count for users of whom little "
+        "is known; without the topic `trending` all is as without this",
+    )
+    trending_prior_events: float = Field(
+        1.0,
+        gt=0,
+        le=1000,
+        description="with trending_prior: how many of a user's events it is worth; after n of them "
+        "the weight is this / (this + n)",
+    )
+    trending_prior_strength: float = Field(
+        1.0,
+        gt=0,
+        le=10,
+        description="with trending_prior: times log(1 + count) is what an item's score gets before "
+        "the first event",
+    )
+    trending_prior_max_age_seconds: float = Field(
+        3600,
+        gt=0,
+        description="with trending_prior: what was found trending longer ago does not count",
+    )
     item_memory: bool = Field(
         True,
         description="learn about items from the stream, and share it with the other workers, where "

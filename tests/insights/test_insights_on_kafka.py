@@ -11,13 +11,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from storefront import publish_events, publish_recommendations, traffic
 
 from schemas.errors import BrokerError
+from schemas.insights import ALL_SURFACES
 from schemas.topics import Topic
 from worker.insights.indicators import indicators
 from worker.insights.metrics import SPECS
 from worker.insights.recompute import Recomputed, recompute
 from worker.insights.report import make_report
 from worker.insights.topics import insights_topics
-from worker.insights.trends import ALL_SURFACES
 from worker.kafka_admin import create_topics
 
 

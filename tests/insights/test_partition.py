@@ -10,6 +10,7 @@ from storefront import traffic
 
 from schemas.clickstream import ClickstreamEvent, EventType
 from schemas.codec import JsonCodec
+from schemas.insights import ALL_SURFACES
 from schemas.recommendations import Recommendation
 from worker.insights.attribution import AttributionRule
 from worker.insights.incoming import Incoming
@@ -17,7 +18,7 @@ from worker.insights.indicators import SumsTable
 from worker.insights.partition import Fate, Partition, Rules
 from worker.insights.recompute import recompute
 from worker.insights.sampling import UserSample
-from worker.insights.trends import ALL_SURFACES, Decay, decode_counts, encode_counts
+from worker.insights.trends import Decay, decode_counts, encode_counts
 from worker.insights.user_record import decode_user, encode_user
 
 CLICKS = frozenset({EventType.CLICK, EventType.VIEW})

@@ -27,6 +27,7 @@ from worker.rollout.arms import Arms
 from worker.stages.decode import Decoder
 from worker.stages.publish import OutgoingRecord
 from worker.state.store import MemoryStore, StateStore
+from worker.trending.follower import Trends
 
 NOW_MS = 1_700_000_000_000
 RECORD_MS = NOW_MS - 250
@@ -126,6 +127,7 @@ class Worker:
     policy: PolicySettings = field(default_factory=PolicySettings)
     items: int = 30
     item_memory: MemorySource | None = None
+    trends: Callable[[], Trends] | None = None
     journal: Journal = field(default_factory=Journal)
     store: StateStore = field(default_factory=MemoryStore)
     now_s: float = 0.0
@@ -145,6 +147,7 @@ class Worker:
             store=self.store,
             item_learning=self.item_learning,
             now_ms=lambda: NOW_MS,
+            trends=self.trends,
         )
         self.arm = Arm(self.model, self.catalogue, parts, self.settings.variant)
         self.arena, self.users, self.states = self.arm.arena, self.arm.users, self.arm.state_records

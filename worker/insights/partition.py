@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from schemas.clickstream import SUPPORT_TYPES, ClickstreamEvent
 from schemas.codec import DECODE_ERRORS
-from schemas.insights import RecommendationOutcome
+from schemas.insights import ALL_SURFACES, RecommendationOutcome
 from schemas.recommendations import Recommendation
 from worker.insights.attribution import (
     AttributionRule,
@@ -20,7 +20,7 @@ from worker.insights.attribution import (
 from worker.insights.incoming import Incoming, JoinBuffer, Source
 from worker.insights.indicators import SumsTable
 from worker.insights.sampling import UserSample
-from worker.insights.trends import ALL_SURFACES, Decay, DecayedCounts
+from worker.insights.trends import Decay, DecayedCounts
 from worker.insights.user_record import UserRecord, day_variant
 
 

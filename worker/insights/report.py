@@ -12,7 +12,7 @@ from confluent_kafka import Message
 
 from schemas.clickstream import ClickstreamEvent
 from schemas.codec import DECODE_ERRORS, Codec, build_codec
-from schemas.insights import RecommendationOutcome
+from schemas.insights import ALL_SURFACES, RecommendationOutcome
 from schemas.recommendations import Recommendation
 from schemas.settings import Settings
 from schemas.topics import Topic
@@ -20,7 +20,6 @@ from worker.insights.attribution import AttributionRule
 from worker.insights.indicators import DayVariant, Money, Sums, SumsTable, utc_day
 from worker.insights.recompute import Recomputed, recompute
 from worker.insights.sampling import UserSample
-from worker.insights.trends import ALL_SURFACES
 from worker.insights.user_record import Led
 from worker.kafka_connection import connect
 from worker.topic_span import TopicSpan

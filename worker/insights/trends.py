@@ -21,9 +21,6 @@ from collections.abc import Iterable
 
 import msgspec
 
-ALL_SURFACES = "*"
-"""Stands for all surfaces together, events without one included."""
-
 # Weights are rescaled before they reach 2^this, far below the 2^1024 of a double.
 _LARGEST_EXPONENT = 256.0
 

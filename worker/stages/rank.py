@@ -23,6 +23,7 @@ from worker.rows import NO_ITEM
 from worker.stages.rank_by_index import rank_by_index
 from worker.stages.rank_by_matrix import rank_by_matrix
 from worker.stages.ranking_task import Mixing, RankingTask
+from worker.trending.batch import BatchPrior
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,7 @@ def rank(
     *,
     memory: MemoryStep | None = None,
     policy: BatchPolicy | None = None,
+    prior: BatchPrior | None = None,
 ) -> Ranked:
     """Rank the available items for users' queries.
 
@@ -115,6 +117,7 @@ def rank(
         k: length of the lists.
         memory: to be mixed in; None ranks by the queries and the shift of recent items alone.
         policy: what the lists are made of beyond the scores; None goes by them alone.
+        prior: what is added to some items' scores, before the policy; None adds nothing.
     """
     if not len(queries):
         if memory is not None and memory.own is not None:
@@ -123,7 +126,7 @@ def rank(
         empty = np.empty((0, k), np.int64)
         return Ranked(empty, empty.astype(np.float32), empty)
     mixing = None if memory is None else Mixing(memory.memory, memory.events(recent_rows))
-    task = RankingTask(queries, recent_rows, catalogue, model, mixing, k, policy)
+    task = RankingTask(queries, recent_rows, catalogue, model, mixing, k, policy, prior)
     with torch.inference_mode():
         on_cpu = catalogue.index is not None
         lists = rank_by_index(task) if on_cpu else rank_by_matrix(task)

@@ -53,6 +53,7 @@ class _Ranking:
         self._findable = index.findable
         self._recent = task.recent_rows
         self._threads = torch.get_num_threads()
+        self._prior = task.prior
         self._policy = task.policy
         self._narrowing = None if task.policy is None else task.policy.narrowing
         self._added = None if task.policy is None else task.policy.added
@@ -160,11 +161,15 @@ class _Ranking:
         Args:
             near: what was found for these.
             part: which queries.
-            own: items of these with scores of their own; the policy is applied to them here.
+            own: items of these with scores of their own; prior and policy are applied to them here.
             narrowed: whether `near` is what the policy lets through, by its scores.
         """
         n, k = len(near.rows), self.rows.shape[1]
         best, scores = self.rows[part], self.scores[part]
+        if self._prior is not None:
+            arrays = own.pointers, own.rows, own.values
+            found = self._queries, self._vectors, self._findable
+            own = _Own(*self._prior.own(part, *found, arrays))
         deeper, items = np.zeros(n, np.bool_), len(self._findable)
         narrowing = None
         if self._narrowing is not None:

@@ -38,6 +38,8 @@ def rank_by_matrix(task: RankingTask) -> Lists:
         else:
             events, memory = task.mixing.part(part), task.mixing.memory
             scores = _mixed(queries[part], events, catalogue, task.model, memory)
+        if task.prior is not None:
+            task.prior.add_to(scores, part)
         if task.policy is None:
             best, rows = top_items(scores, catalogue.unavailable, task.k)
         else:

@@ -13,6 +13,7 @@ from worker.catalogue import Catalogue
 from worker.item_memory.memory import ItemMemory, Occurrences
 from worker.model.interface import AdaptationModel
 from worker.policy.batch import BatchPolicy
+from worker.trending.batch import BatchPrior
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ class RankingTask:
     """Length of the lists."""
     policy: BatchPolicy | None = None
     """None ranks by the scores alone."""
+    prior: BatchPrior | None = None
+    """None adds nothing to the scores."""
 
     @property
     def pool(self) -> int:
