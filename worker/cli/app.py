@@ -19,6 +19,7 @@ from worker.cli.export_encoder import export_encoder
 from worker.cli.gateway import gateway_app
 from worker.cli.insights import insights_app
 from worker.cli.models import models_app
+from worker.cli.privacy import privacy_app
 from worker.cli.replay import replay
 from worker.cli.report import report_app
 from worker.cli.run import run_worker
@@ -55,6 +56,7 @@ app.add_typer(dataset_app, name="dataset")
 app.add_typer(topics_app, name="topics")
 app.add_typer(models_app, name="models")
 app.add_typer(dlq_app, name="dlq")
+app.add_typer(privacy_app, name="privacy")
 app.add_typer(insights_app, name="insights")
 app.add_typer(gateway_app, name="gateway")
 app.add_typer(sink_app, name="sink")
