@@ -15,6 +15,7 @@ from producer.metrics import Fate, TrackerMetrics
 from producer.outbox import Outbox
 from schemas.clickstream import EventType
 from schemas.errors import BrokerError, DeliveryError, QueueFullError
+from schemas.kafka_refusals import told
 
 _LOG = logging.getLogger("innerloop.producer")
 _POLL_S = 0.1
@@ -93,13 +94,13 @@ class Deliveries:
                 self.metrics.delivery_seconds.observe(seconds)
         elif time.monotonic() - self._told_at >= _TELL_EVERY_S:
             self._told_at = time.monotonic()
-            _LOG.warning("events are not delivered: %s", error.str())
+            _LOG.warning("events are not delivered: %s", told(error))
 
 
 def delivery_error(error: KafkaError) -> DeliveryError:
     """Return the error for an event that was given up."""
     return DeliveryError(
-        f"the event was not delivered: {error.str()} (librdkafka's message.timeout.ms says how "
+        f"the event was not delivered: {told(error)} (librdkafka's message.timeout.ms says how "
         "long it is tried)"
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -12,11 +13,14 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from schemas.codec import Codec, build_codec
 from schemas.errors import BrokerError, QueueFullError, SettingsError
+from schemas.kafka_refusals import ask_for_topics, is_refusal, told
 from schemas.settings import Settings
 from schemas.topics import Topic
 
 _LOG = logging.getLogger("innerloop.producer")
 _LOG.addHandler(logging.NullHandler())
+_REMEMBERED = 100
+"""Of what librdkafka says is wrong."""
 
 Headers = list[tuple[str, bytes]]
 OnDelivery = Callable[[KafkaError | None, Message], None]
@@ -46,6 +50,7 @@ class Outbox:
     ) -> None:
         self.trouble = ""
         """What librdkafka last said of the connection; passing, for it goes on trying."""
+        self._errors: deque[KafkaError] = deque(maxlen=_REMEMBERED)
         self._settings = settings
         self._process = os.getpid()
         self._codec: Codec = build_codec(settings.wire)
@@ -76,20 +81,26 @@ class Outbox:
         try:
             # All topics: to ask for one by name would create it where brokers are set to do so,
             # with a number of partitions that nobody chose.
-            found = self._producer.list_topics(timeout=timeout).topics
+            found = ask_for_topics(self._producer, timeout, self._errors).topics
         except KafkaException as error:
-            self._producer.poll(0)  # hands over what went wrong to `_on_error`
+            if is_refusal(error.args[0]):
+                refusal = told(error.args[0])
+                raise BrokerError(f"the Kafka broker at {brokers} refuses: {refusal}") from None
             raise BrokerError(
                 f"no Kafka broker answers at {brokers} (setting kafka.bootstrap_servers, "
                 f"--bootstrap-servers) within {timeout:g} s: "
                 f"{self.trouble or error.args[0].str()}. `innerloop broker embedded` or "
-                "`innerloop broker kafka` starts one."
+                "`innerloop broker kafka` starts one; those that want TLS need security.protocol "
+                "in kafka.properties."
             ) from None
+        finally:
+            self._errors.clear()
         missing = [self._names[topic] for topic in topics if self._names[topic] not in found]
         if missing:
             raise BrokerError(
                 f"the brokers at {brokers} have no topic {', '.join(missing)}; "
-                "`innerloop topics create` creates what is missing"
+                "`innerloop topics create` creates what is missing. What is there, these "
+                "credentials may not see: `innerloop topics acls` says who needs access to what"
             )
         return {topic: len(found[self._names[topic]].partitions) for topic in topics}
 
@@ -142,7 +153,11 @@ class Outbox:
 
     def poll(self, timeout: float = 0.0) -> int:
         """Let deliveries and failures be told, waiting for up to `timeout` seconds for one."""
-        served: int = self._producer.poll(timeout)
+        try:
+            served: int = self._producer.poll(timeout)
+        except KafkaException as error:
+            self._on_error(error.args[0])  # fatal, so not told by callback; messages fail for it
+            return 0
         return served
 
     def flush(self, timeout: float) -> int:
@@ -150,7 +165,11 @@ class Outbox:
 
         It is librdkafka's count, which holds more than messages.
         """
-        waiting: int = self._producer.flush(timeout)
+        try:
+            waiting: int = self._producer.flush(timeout)
+        except KafkaException as error:
+            self._on_error(error.args[0])
+            return len(self._producer)
         return waiting
 
     def told_trouble(self) -> str:
@@ -159,5 +178,6 @@ class Outbox:
 
     def _on_error(self, error: KafkaError) -> None:
         # Passing trouble: librdkafka goes on trying. Told only if it ends in failure.
+        self._errors.append(error)
         if error.code() != KafkaError._ALL_BROKERS_DOWN:
-            self.trouble = error.str()
+            self.trouble = told(error)

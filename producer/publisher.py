@@ -7,6 +7,7 @@ from confluent_kafka import KafkaError, Message
 
 from producer.outbox import Outbox
 from schemas.errors import BrokerError, QueueFullError
+from schemas.kafka_refusals import told
 from schemas.settings import Settings
 from schemas.topics import Topic
 
@@ -90,5 +91,5 @@ class Publisher:
         if error is None:
             return
         if not self.failed:
-            self._first_failure = f"topic {message.topic()}: {error.str()}"
+            self._first_failure = f"topic {message.topic()}: {told(error)}"
         self.failed += 1

@@ -11,6 +11,7 @@ from confluent_kafka import Consumer, KafkaException, Producer
 
 from schemas.settings import Settings
 from schemas.topics import Topic
+from worker.client_errors import ErrorLog
 from worker.delivery.transactional_producer import COORDINATOR_TIMEOUT_S, TransactionalProducer
 from worker.kafka_connection import property_error
 from worker.open_transactions import MARGIN_S
@@ -142,7 +143,8 @@ def make_transactional_producer(settings: Settings, name: str) -> TransactionalP
 
 def _client(kind: Callable[..., _ClientT], config: dict[str, Any]) -> _ClientT:
     """Return a client that logs through Python's logging."""
+    log = logging.getLogger("librdkafka")
     try:
-        return kind(config, logger=logging.getLogger("librdkafka"))
+        return kind({"error_cb": ErrorLog(log), **config}, logger=log)
     except KafkaException as error:
         raise property_error(error) from None

@@ -11,9 +11,17 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import ConfigResource, NewTopic, ResourceType
 
 from schemas.errors import BrokerError
+from schemas.kafka_refusals import told
 from schemas.settings import KafkaSettings, Settings
 from schemas.topics import TOPIC_SPECS, Partitioning, Topic, TopicSpec
-from worker.kafka_connection import QUIET, REACH_TIMEOUT_S, Cluster, connect, property_error
+from worker.kafka_connection import (
+    QUIET,
+    REACH_TIMEOUT_S,
+    Cluster,
+    connect,
+    missing_topic,
+    property_error,
+)
 from worker.offset_queries import held_offsets, persist
 
 _CREATE_TIMEOUT_S = 30.0
@@ -189,7 +197,7 @@ def consumer_lag(
     partitions: list[TopicPartition] = []
     for name in map(settings.kafka.topic, topics):
         if name not in cluster.replicas:
-            raise BrokerError(f"topic {name} does not exist; run `innerloop topics create`")
+            raise missing_topic(name)
         partitions += [TopicPartition(name, n) for n in range(len(cluster.replicas[name]))]
     # One that reads committed records would wait for the end of a transaction with these offsets.
     unhindered = {**QUIET, "isolation.level": "read_uncommitted"}
@@ -203,7 +211,12 @@ def consumer_lag(
             for committed in _committed(consumer, partitions, timeout_s)
         ]
     except KafkaException as error:
-        raise BrokerError(f"the brokers do not tell the lag of {group_id}: {error}") from error
+        # Who may not know the group's coordinator is told so here; the call just takes its time.
+        said = consumer.poll(0)
+        reason = (said.error() if said is not None else None) or error.args[0]
+        raise BrokerError(
+            f"the brokers do not tell the lag of {group_id}: {told(reason)}"
+        ) from error
     finally:
         consumer.close()
 
@@ -258,7 +271,7 @@ def _create_new(cluster: Cluster, kafka: KafkaSettings, new: list[NewTopic]) -> 
                 raise BrokerError(
                     f"the brokers refuse to create topic {name} (kafka.partitions = "
                     f"{kafka.partitions}, kafka.replication_factor = "
-                    f"{kafka.replication_factor}): {reason.str()}"
+                    f"{kafka.replication_factor}): {told(reason)}"
                 ) from error
         else:
             created.add(name)
@@ -288,7 +301,7 @@ def _describe_configs(
         except KafkaException as error:
             raise BrokerError(
                 f"the brokers do not tell the configuration of topic {resource.name}: "
-                f"{error.args[0].str()}"
+                f"{told(error.args[0])}"
             ) from error
         configs[resource.name] = {key: entry.value for key, entry in entries.items()}
     return configs

@@ -8,6 +8,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
 from schemas.errors import BrokerError, SettingsError
+from schemas.kafka_refusals import ask_for_topics, is_refusal, told
 from schemas.settings import KafkaSettings
 from worker.broker.embedded import is_embedded
 
@@ -34,7 +35,8 @@ def connect(kafka: KafkaSettings, timeout_s: float = REACH_TIMEOUT_S) -> Cluster
 
     Raises:
         SettingsError: librdkafka does not know a property, or refuses its value.
-        BrokerError: nobody answers in time; the message names the address and the reason.
+        BrokerError: nobody answers in time, or credentials or certificates are refused, which is
+            told at once; the message names the address and the reason.
     """
     errors: list[KafkaError] = []
     config = {**QUIET, **kafka.client_config(), "error_cb": errors.append}
@@ -43,9 +45,8 @@ def connect(kafka: KafkaSettings, timeout_s: float = REACH_TIMEOUT_S) -> Cluster
     except KafkaException as error:
         raise property_error(error) from None
     try:
-        metadata = client.list_topics(timeout=timeout_s)
+        metadata = ask_for_topics(client, timeout_s, errors)
     except KafkaException as error:
-        client.poll(0)  # hands over what went wrong to `errors`
         raise _unreachable(kafka, timeout_s, [*errors, error.args[0]]) from None
     replicas = {
         name: [len(partition.replicas) for partition in topic.partitions.values()]
@@ -62,11 +63,23 @@ def property_error(error: KafkaException) -> SettingsError:
     )
 
 
+def missing_topic(name: str) -> BrokerError:
+    """Return what to raise when the brokers show no topic of this name."""
+    return BrokerError(
+        f"topic {name} does not exist; run `innerloop topics create`. Where it does, these "
+        "credentials may not see it: `innerloop topics acls` says who needs access to what"
+    )
+
+
 def _unreachable(kafka: KafkaSettings, timeout_s: float, errors: list[KafkaError]) -> BrokerError:
-    telling = [e for e in errors if e.code() != KafkaError._ALL_BROKERS_DOWN]
     address = kafka.client_config()["bootstrap.servers"]
+    refusal = next(filter(is_refusal, errors), None)
+    if refusal is not None:
+        return BrokerError(f"the Kafka broker at {address} refuses: {told(refusal)}")
+    telling = [e for e in errors if e.code() != KafkaError._ALL_BROKERS_DOWN]
     return BrokerError(
         f"no Kafka broker answers at {address} (setting kafka.bootstrap_servers, "
         f"--bootstrap-servers) within {timeout_s:g} s: {telling[0].str()}. "
-        "`innerloop broker embedded` or `innerloop broker kafka` starts one."
+        "`innerloop broker embedded` or `innerloop broker kafka` starts one; those that want TLS "
+        "need security.protocol in kafka.properties."
     )

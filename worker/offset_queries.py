@@ -13,6 +13,7 @@ from typing import TypeVar
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from schemas.errors import BrokerError
+from schemas.kafka_refusals import told
 
 _AnswerT = TypeVar("_AnswerT")
 
@@ -79,7 +80,7 @@ def held_offsets(consumer: Consumer, topic: str, partition: int, timeout_s: floa
         return persist(ask, timeout_s)
     except KafkaException as error:
         raise BrokerError(
-            f"the brokers do not tell the offsets of {topic}-{partition}: {error.args[0].str()}"
+            f"the brokers do not tell the offsets of {topic}-{partition}: {told(error.args[0])}"
         ) from error
 
 
@@ -104,5 +105,5 @@ def offsets_at(
         return persist(ask, timeout_s)
     except KafkaException as error:
         raise BrokerError(
-            f"the brokers do not tell the offsets of {topic} by time: {error.args[0].str()}"
+            f"the brokers do not tell the offsets of {topic} by time: {told(error.args[0])}"
         ) from error

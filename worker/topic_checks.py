@@ -7,7 +7,7 @@ import logging
 from schemas.errors import BrokerError, SettingsError
 from schemas.settings import Settings
 from schemas.topics import Topic
-from worker.kafka_connection import connect
+from worker.kafka_connection import connect, missing_topic
 
 _LOG = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ def check_topics(settings: Settings, *, shared: bool = False) -> dict[Topic, int
     for topic in (Topic.CLICKSTREAM, Topic.CATALOG, *parallel):
         name = settings.kafka.topic(topic)
         if name not in replicas:
-            raise BrokerError(f"topic {name} does not exist; run `innerloop topics create`")
+            raise missing_topic(name)
         partitions[topic] = len(replicas[name])
     expected = partitions[Topic.CLICKSTREAM]
     for topic in _PRIVACY_TOPICS:

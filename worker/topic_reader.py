@@ -14,6 +14,7 @@ from confluent_kafka import (
 )
 
 from schemas.errors import BrokerError
+from schemas.kafka_refusals import told
 from worker.offset_queries import held_offsets
 from worker.open_transactions import OpenTransactions
 
@@ -189,5 +190,5 @@ class PartitionReader:
         if error is None or error.code() == KafkaError._PARTITION_EOF:
             return
         if error.fatal() or not error.retriable():
-            raise BrokerError(f"{self._topic} cannot be read: {error.str()}")
+            raise BrokerError(f"{self._topic} cannot be read: {told(error)}")
         _LOG.warning("reading %s: %s", self._topic, error.str())

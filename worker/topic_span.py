@@ -11,7 +11,7 @@ from schemas.errors import BrokerError
 from schemas.settings import Settings
 from schemas.topics import Topic
 from worker.clients import make_reader
-from worker.kafka_connection import REACH_TIMEOUT_S
+from worker.kafka_connection import REACH_TIMEOUT_S, missing_topic
 from worker.stages.decode import position
 from worker.topic_reader import PartitionReader
 
@@ -36,7 +36,7 @@ class TopicSpan:
     def __init__(self, settings: Settings, topic: Topic, replicas: Mapping[str, list[int]]) -> None:
         self.name = settings.kafka.topic(topic)
         if self.name not in replicas:
-            raise BrokerError(f"topic {self.name} does not exist; run `innerloop topics create`")
+            raise missing_topic(self.name)
         self._reader: PartitionReader = make_reader(settings, topic, _FETCH_WAIT_MS)
         try:
             self._offsets = {

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from schemas.topics import Topic
+from worker.cli.acls import acls
 from worker.cli.options import (
     BootstrapServersOption,
     ConfigOption,
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from worker.kafka_admin import PartitionLag, TopicState
 
 topics_app = typer.Typer(help="Create and inspect the topics.", no_args_is_help=True)
+topics_app.command()(acls)
 
 _EMBEDDED_NOTE = (
     "This is the embedded broker: it gives every topic its own number of partitions, and retention "

@@ -17,6 +17,7 @@ from dataclasses import replace
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from schemas.errors import BrokerError
+from schemas.kafka_refusals import AUTHORIZATION, told
 from worker.delivery.errors import TransactionAbortableError, TransactionLostError
 from worker.delivery.membership import Membership
 from worker.delivery.transactional_producer import TransactionalProducer
@@ -75,6 +76,8 @@ class ExactlyOnce:
         self._alone: set[int] = set()
         self._too_large: list[int] = []
         self._failure: str | None = None
+        self._refused: str | None = None
+        """What the brokers will not take in any other transaction either."""
         self._halted = False
         """Whether the producer takes no more records in this transaction."""
         self._reason = ""
@@ -216,6 +219,9 @@ class ExactlyOnce:
             return True
 
     def _commit(self) -> None:
+        if self._refused is not None:
+            self._abort()
+            raise BrokerError(f"the brokers do not take a record for topic {self._refused}")
         if self._failed_since is not None:
             self._produce_from(0)
         self._begin()  # offsets may have come without any record
@@ -317,6 +323,8 @@ class ExactlyOnce:
     def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
         # What is purged was not refused: its transaction is aborted for another record's sake.
         if error is not None and error.code() not in _PURGED:
+            if error.code() in AUTHORIZATION:
+                self._refused = f"{message.topic()}: {told(error)}"
             self._failure = f"{message.topic()}: {error.str()}"
 
     def _make_smaller(self) -> bool:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from schemas.errors import BrokerError
+from schemas.kafka_refusals import AUTHORIZATION, told
 from worker.delivery.errors import FencedError, TransactionAbortableError, TransactionLostError
 
 _LOG = logging.getLogger(__name__)
@@ -112,7 +113,10 @@ class TransactionalProducer:
         self._call("go on with", lambda: self.producer.flush(timeout_s))
 
     def check(self, error: KafkaError) -> None:
-        """Raise FencedError if the error is one that ends the producer."""
+        """Raise BrokerError if there is no access, FencedError if else it ends the producer."""
+        if error.code() == KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED:
+            self.done_for = True
+            raise BrokerError(f"transactions of {self.name} are not allowed: {told(error)}")
         if error.fatal() or error.code() in {KafkaError._FATAL, KafkaError._FENCED}:
             self.done_for = True
             raise FencedError(
@@ -152,11 +156,11 @@ class TransactionalProducer:
             except KafkaException as exception:
                 error: KafkaError = exception.args[0]
                 self.check(error)
-                if error.txn_requires_abort():
+                if error.txn_requires_abort() and error.code() not in AUTHORIZATION:
                     raise TransactionAbortableError(error.str()) from exception
                 if not error.retriable() or time.monotonic() > deadline:
                     raise BrokerError(
-                        f"cannot {what} a transaction of {self.name}: {error.str()}"
+                        f"cannot {what} a transaction of {self.name}: {told(error)}"
                     ) from exception
                 _LOG.warning("cannot %s a transaction yet: %s", what, error.str())
                 time.sleep(_RETRY_S)

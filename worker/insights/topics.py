@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 from schemas.errors import BrokerError
@@ -9,6 +10,8 @@ from schemas.settings import Settings
 from schemas.topics import InsightsTopic, Topic
 from worker.kafka_admin import create_compacted
 from worker.kafka_connection import connect, missing_topic
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,8 @@ class InsightsTopics:
     parts: str
     totals: str
     partitions: int
+    has_privacy: bool = False
+    """Whether there is the topic with privacy requests."""
 
 
 def insights_topics(settings: Settings) -> InsightsTopics:
@@ -48,7 +53,12 @@ def insights_topics(settings: Settings) -> InsightsTopics:
             raise missing_topic(name)
         counts[topic] = len(cluster.replicas[name])
     by_user = counts[Topic.CLICKSTREAM]
-    for topic in (Topic.RECOMMENDATIONS, Topic.OUTCOMES):
+    privacy = settings.kafka.topic(Topic.PRIVACY)
+    if privacy in cluster.replicas:
+        counts[Topic.PRIVACY] = len(cluster.replicas[privacy])
+    else:
+        _LOG.warning("topic %s does not exist: users' requests there are not known", privacy)
+    for topic in counts.keys() & {Topic.RECOMMENDATIONS, Topic.OUTCOMES, Topic.PRIVACY}:
         if counts[topic] != by_user:
             raise BrokerError(
                 f"topic {settings.kafka.topic(topic)} has {counts[topic]} partitions and "
@@ -66,6 +76,7 @@ def insights_topics(settings: Settings) -> InsightsTopics:
         parts=f"{prefix}{InsightsTopic.PARTS}",
         totals=f"{prefix}{InsightsTopic.TOTALS}",
         partitions=by_user,
+        has_privacy=Topic.PRIVACY in counts,
     )
     create_compacted(
         settings.kafka,

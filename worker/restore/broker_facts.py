@@ -11,6 +11,7 @@ from confluent_kafka import ConsumerGroupState, KafkaException, TopicCollection,
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType, TopicDescription
 
 from schemas.errors import BrokerError
+from schemas.kafka_refusals import told
 from schemas.settings import Settings
 from worker.kafka_connection import QUIET, REACH_TIMEOUT_S
 
@@ -100,4 +101,4 @@ def _result(future: Future[_ResultT], what: str) -> _ResultT:
     try:
         return future.result()
     except KafkaException as error:
-        raise BrokerError(f"the brokers do not tell {what}: {error.args[0].str()}") from error
+        raise BrokerError(f"the brokers do not tell {what}: {told(error.args[0])}") from error

@@ -11,11 +11,12 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from schemas.codec import decode_rollout, encode_rollout
 from schemas.errors import BrokerError, DecodeError, RolloutError
+from schemas.kafka_refusals import told
 from schemas.model_rollout import ModelRollout
 from schemas.settings import Settings
 from schemas.topics import Topic
 from worker.clients import make_reader, make_reporting_producer
-from worker.kafka_connection import connect
+from worker.kafka_connection import connect, missing_topic
 from worker.stages.decode import position
 
 _LOG = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ class PlanLog:
         self._group_id = settings.worker.group_id
         replicas = connect(settings.kafka).replicas
         if self._topic not in replicas:
-            raise BrokerError(f"topic {self._topic} does not exist; run `innerloop topics create`")
+            raise missing_topic(self._topic)
         self._reader = make_reader(settings, Topic.MODELS, wait_ms=100)
         self._reader.add(range(len(replicas[self._topic])))
         self._latest: StoredPlan | None = None
@@ -117,13 +118,13 @@ class PlanLog:
                 on_delivery=lambda error, message: delivered.append((error, message)),
             )
         except KafkaException as error:
-            raise BrokerError(f"{self._topic} takes no plan: {error.args[0].str()}") from error
+            raise BrokerError(f"{self._topic} takes no plan: {told(error.args[0])}") from error
         producer.flush(_TIMEOUT_S)
         if not delivered:
             raise BrokerError(f"the brokers do not acknowledge a record for {self._topic}")
         refusal, message = delivered[0]
         if refusal is not None:
-            raise BrokerError(f"{self._topic} takes no plan: {refusal.str()}")
+            raise BrokerError(f"{self._topic} takes no plan: {told(refusal)}")
         return position(message)
 
     def _take(self, messages: Iterable[Message]) -> list[StoredPlan]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from schemas.errors import BrokerError
+from schemas.kafka_refusals import told
 from worker.metrics import WorkerMetrics
 
 _LOG = logging.getLogger(__name__)
@@ -104,6 +105,6 @@ class Committer:
 
     def _refused(self, error: KafkaError) -> None:
         if error.code() not in _REBALANCING:
-            raise BrokerError(f"offsets of {self._topic} cannot be committed: {error.str()}")
+            raise BrokerError(f"offsets of {self._topic} cannot be committed: {told(error)}")
         self._metrics.commit_failures.inc()
         _LOG.warning("offsets are to be committed later, the group is rebalancing: %s", error.str())

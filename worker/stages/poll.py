@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from schemas.errors import BrokerError
+from schemas.kafka_refusals import AUTHORIZATION, told
 from worker.metrics import Rebalance
 
 _LOG = logging.getLogger(__name__)
@@ -18,11 +19,9 @@ IDLE_WAIT_S = 0.25
 _MOST_AT_ONCE = 1_000_000
 """Records; the client's limit."""
 
-_HOPELESS = frozenset(
+_HOPELESS = AUTHORIZATION | frozenset(
     {
         KafkaError.UNKNOWN_TOPIC_OR_PART,
-        KafkaError.TOPIC_AUTHORIZATION_FAILED,
-        KafkaError.GROUP_AUTHORIZATION_FAILED,
         KafkaError._AUTHENTICATION,
         KafkaError._AUTO_OFFSET_RESET,
         KafkaError._FATAL,  # such as another member with the same group.instance.id
@@ -136,7 +135,7 @@ class Poller:
         if error.code() == KafkaError._PARTITION_EOF:
             return
         if error.fatal() or error.code() in _HOPELESS:
-            raise BrokerError(f"{self._topic} cannot be read: {error.str()}")
+            raise BrokerError(f"{self._topic} cannot be read: {told(error)}")
         _LOG.warning("reading %s: %s", self._topic, error.str())
 
     def _pause_new(self) -> None:

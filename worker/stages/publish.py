@@ -10,6 +10,7 @@ from typing import overload
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from schemas.errors import BrokerError
+from schemas.kafka_refusals import told
 
 _LOG = logging.getLogger(__name__)
 _POLL_S = 0.1
@@ -122,8 +123,14 @@ class Publisher:
                 self._produce(record)
         # Every record is acknowledged or has failed when its message.timeout.ms is over. Nothing
         # is left to wait for only when the callbacks of all that failed were called.
-        while self._producer.flush(_POLL_S):
-            self._raise_failure()
+        try:
+            while self._producer.flush(_POLL_S):
+                self._raise_failure()
+        except KafkaException as error:  # the producer has come to its end
+            raise PublishError(
+                f"the brokers take no records any more: {told(error.args[0])}; nothing of this "
+                "micro-batch is committed, so a restart takes it up again"
+            ) from error
         self._raise_failure()
         too_large, self._too_large = self._too_large, []
         return too_large
@@ -177,6 +184,6 @@ class Publisher:
         if self._failure is not None:
             topic, error = self._failure
             raise PublishError(
-                f"the brokers did not take a record for topic {topic}: {error.str()}; nothing of "
+                f"the brokers did not take a record for topic {topic}: {told(error)}; nothing of "
                 "this micro-batch is committed, so a restart takes it up again"
             )

@@ -9,25 +9,18 @@ from collections.abc import Iterable, Mapping
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import TopicMetadata
 
+from schemas.access import SUBSCRIBER_GROUP
 from schemas.errors import BrokerError
+from schemas.kafka_refusals import AUTHORIZATION, is_refusal, told
 from schemas.settings import KafkaSettings
 from schemas.topics import Topic
 from worker.broker.embedded import is_embedded
-from worker.kafka_connection import QUIET, property_error
+from worker.kafka_connection import QUIET, connect, missing_topic, property_error
 from worker.offset_queries import held_offsets, offsets_at, persist
 
 _LOG = logging.getLogger(__name__)
 
-_GROUP = "innerloop-subscriber"  # librdkafka wants one; it is never joined
 _TELL_TIMEOUT_S = 10.0
-_HOPELESS = frozenset(
-    {
-        KafkaError._AUTHENTICATION,
-        KafkaError.SASL_AUTHENTICATION_FAILED,
-        KafkaError.TOPIC_AUTHORIZATION_FAILED,
-        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-    }
-)
 
 
 class TopicFollower:
@@ -61,7 +54,11 @@ class TopicFollower:
         self._behind: set[int] = set()
         self._timeless = False
         """Whether the brokers find no offsets by time: the embedded one does not."""
-        config = {**QUIET, **kafka.consumer_config(_GROUP, **{"enable.partition.eof": "true"})}
+        connect(kafka)  # tells at once what is wrong with the brokers, or with the credentials
+        config = {
+            **QUIET,
+            **kafka.consumer_config(SUBSCRIBER_GROUP, **{"enable.partition.eof": "true"}),
+        }
         try:
             self._consumer = Consumer(config)
         except KafkaException as error:
@@ -101,31 +98,30 @@ class TopicFollower:
             return True
         if error.code() == KafkaError._PARTITION_EOF:
             self._behind.discard(message.partition() or 0)
-        elif error.fatal() or error.code() in _HOPELESS:
-            raise BrokerError(f"{self._topic} cannot be read: {error.str()}")
+        elif error.fatal() or is_refusal(error):
+            raise BrokerError(f"{self._topic} cannot be read: {told(error)}")
         else:
             _LOG.warning("reading %s: %s", self._topic, error.str())
         return False
 
     def _partitions(self) -> set[int]:
         try:
-            found = persist(self._told, _TELL_TIMEOUT_S)
+            found = persist(self._topic_metadata, _TELL_TIMEOUT_S)
         except KafkaException as error:
             raise BrokerError(
                 "no Kafka broker answers (setting kafka.bootstrap_servers, --bootstrap-servers): "
-                f"{error.args[0].str()}"
+                f"{told(error.args[0])}"
             ) from error
+        if found.error is not None and found.error.code() in AUTHORIZATION:
+            raise BrokerError(f"{self._topic} cannot be read: {told(found.error)}")
         if found.error is not None or not found.partitions:
-            raise BrokerError(
-                f"the brokers do not have the topic {self._topic}; "
-                "`innerloop topics create` creates it"
-            )
+            raise missing_topic(self._topic)
         return set(found.partitions)
 
-    def _told(self, left_s: float) -> TopicMetadata:
-        told = self._consumer.list_topics(self._topic, timeout=left_s)
-        self._timeless = is_embedded(told.cluster_id)
-        found: TopicMetadata = told.topics[self._topic]
+    def _topic_metadata(self, left_s: float) -> TopicMetadata:
+        answer = self._consumer.list_topics(self._topic, timeout=left_s)
+        self._timeless = is_embedded(answer.cluster_id)
+        found: TopicMetadata = answer.topics[self._topic]
         if found.error is not None and found.error.code() == KafkaError.LEADER_NOT_AVAILABLE:
             raise KafkaException(found.error)  # it is just being made
         return found

@@ -7,28 +7,22 @@ import threading
 import time
 from collections.abc import Callable
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from schemas.codec import DECODE_ERRORS, build_codec, decode_error
 from schemas.errors import BrokerError
+from schemas.kafka_refusals import is_refusal, told
 from schemas.recommendations import Recommendation
 from schemas.settings import Settings
 from schemas.topics import Topic
-from worker.kafka_connection import connect, property_error
+from worker.client_errors import ErrorLog
+from worker.kafka_connection import connect, missing_topic, property_error
 from worker.subscriber.redis_sink.metrics import Outcome, SinkMetrics
 from worker.subscriber.redis_sink.writer import RedisAwayError, RedisWriter, Write
 
 _LOG = logging.getLogger(__name__)
 _POLL_S = 0.2
 _FIRST_BACKOFF_S = 0.1
-_HOPELESS = frozenset(
-    {
-        KafkaError.TOPIC_AUTHORIZATION_FAILED,
-        KafkaError.GROUP_AUTHORIZATION_FAILED,
-        KafkaError.SASL_AUTHENTICATION_FAILED,
-        KafkaError._AUTHENTICATION,
-    }
-)
 
 
 class RedisSink:
@@ -52,19 +46,15 @@ class RedisSink:
         self._decode = build_codec(settings.wire).decoder(Recommendation)
         self._topic = settings.kafka.topic(Topic.RECOMMENDATIONS)
         if self._topic not in connect(settings.kafka).replicas:
-            raise BrokerError(
-                f"the brokers do not have the topic {self._topic}; "
-                "`innerloop topics create` creates it"
-            )
+            raise missing_topic(self._topic)
         self._writer = RedisWriter(settings.sink)
         self._stop = threading.Event()
         self._held: list[Message] = []
         start = {"auto.offset.reset": settings.sink.start}
         try:
-            self._consumer = Consumer(
-                settings.kafka.consumer_config(settings.sink.group_id, **start),
-                logger=logging.getLogger("librdkafka"),
-            )
+            log = logging.getLogger("librdkafka")
+            config = settings.kafka.consumer_config(settings.sink.group_id, **start)
+            self._consumer = Consumer({"error_cb": ErrorLog(log), **config}, logger=log)
         except KafkaException as error:
             raise property_error(error) from None
 
@@ -104,8 +94,8 @@ class RedisSink:
         error = message.error()
         if error is None:
             return True
-        if error.fatal() or error.code() in _HOPELESS:
-            raise BrokerError(f"{self._topic} cannot be read: {error.str()}")
+        if error.fatal() or is_refusal(error):
+            raise BrokerError(f"{self._topic} cannot be read: {told(error)}")
         _LOG.warning("reading %s: %s", self._topic, error.str())
         return False
 
