@@ -1,0 +1,1 @@
+"""Innerloop as Prometheus sees it, on this machine."""
