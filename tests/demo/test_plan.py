@@ -35,8 +35,14 @@ def test_every_step_is_a_command(tmp_path: Path) -> None:
         made.catalog_command("h:1"),
         made.worker_command("h:1", 8),
         made.replay_command("h:1"),
+        made.collector_command("h:1"),
+        made.gateway_command("h:1"),
+        made.storefront_command("h:1", "http://h:2", "http://h:3"),
     ]
-    dataset, train, _, topics, catalog, worker, replay = map(parse, steps)
+    dataset, train, _, topics, catalog, worker, replay, *page = map(parse, steps)
+    storefront = page[-1]
+    assert (storefront["collector"], storefront["gateway"]) == ("http://h:2", "http://h:3")
+    assert storefront["port"] == made.page_port
     assert (dataset["events"], dataset["seed"]) == (12_000, 3)
     assert (train["events"], train["items"]) == (made.events_file, made.items_file)
     assert (train["epochs"], train["seed"], train["out"]) == (2, 3, made.bundle)
@@ -44,7 +50,7 @@ def test_every_step_is_a_command(tmp_path: Path) -> None:
     assert (replay["users"], replay["limit"], replay["rate"]) == ("new", 77, 12.5)
     assert (replay["catalog"], catalog["catalog_only"]) == (False, True)
     assert train["cut"] == replay["cut"] == 0.75
-    for step in (topics, catalog, worker, replay):
+    for step in (topics, catalog, worker, replay, *page):
         assert step["bootstrap_servers"] == "h:1"
         assert step["config"] == made.config
     assert "--limit" not in plan(tmp_path, events=None).replay_command("h:1")
@@ -81,3 +87,16 @@ def test_the_settings_file_is_all_that_commands_need(
     properties = settings.kafka.consumer_properties
     assert CONSUMER_PROPERTIES.items() <= properties.items()
     assert settings.training == TrainingSettings()
+
+
+def test_collector_and_gateway_serve_the_page_and_no_other(tmp_path: Path) -> None:
+    made, other = plan(tmp_path), plan(tmp_path)
+    made.config.write_text(made.config_text())
+    settings = load_settings(made.config)
+    origin = f"http://127.0.0.1:{made.page_port}"
+    assert settings.collector.allowed_origins == settings.gateway.allowed_origins == (origin,)
+    keys = (*settings.collector.write_keys.values(), *settings.gateway.token_secrets.values())
+    assert [key.get_secret_value() for key in keys] == [made.write_key, made.token_secret]
+    assert made.write_key not in repr(made) and made.token_secret not in repr(made)
+    assert {made.write_key, made.token_secret}.isdisjoint({other.write_key, other.token_secret})
+    assert settings.collector.host == settings.gateway.host == "127.0.0.1"

@@ -6,6 +6,7 @@ from schemas.recommendations import (
     Recommendation,
     RecommendedItem,
 )
+from worker.demo.storefront.guests import PREFIX
 from worker.demo.visitors import Visitors
 
 TITLES = {"a": "Apples", "b": "Bread", "c": "Cheese", "d": "Dates"}
@@ -89,3 +90,14 @@ def test_memory_is_bounded() -> None:
     assert visitors.example() is None
     visitors.add_answer(answer("1499", 3, item("b")))
     assert visitors.example() is not None
+
+
+def test_users_of_the_page_are_counted_apart() -> None:
+    visitors = Visitors(TITLES)
+    guest = f"{PREFIX}1"
+    for number, taken in enumerate("abc", start=1):
+        visitors.add_event(event(guest, number, taken))
+        visitors.add_answer(answer(guest, number, item("d", taken)))
+    assert (visitors.guests, visitors.guests_events) == (1, 3)
+    assert visitors.answered == 0
+    assert visitors.example() is None

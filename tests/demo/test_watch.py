@@ -5,14 +5,20 @@ from collections.abc import Iterator
 import pytest
 from demo_parts import recorded
 
+from schemas.clickstream import ClickstreamEvent, EventType
 from schemas.errors import DemoError
 from schemas.settings import MetricsSettings
 from worker.demo import watch as watch_module
 from worker.demo.frame import Frame
+from worker.demo.storefront.guests import PREFIX
 from worker.demo.visitors import Visitors
 from worker.demo.watch import Watch
 from worker.metrics import WorkerMetrics
 from worker.metrics_endpoint import serve_metrics
+
+CLICK = ClickstreamEvent(
+    event_id="e", user_id=f"{PREFIX}1", type=EventType.VIEW, time=0, item_id="a"
+)
 
 
 class Process:
@@ -46,6 +52,8 @@ class Scene:
         self.sends = 25
         self.answers = 25
         self.published = 0
+        self.clicks = 0
+        """Of a user of the page, at every look."""
 
     def read(self, wait_s: float) -> None:
         if self.replay.status is None:
@@ -55,9 +63,12 @@ class Scene:
         for _ in range(min(self.answers, self.published - self.visitors.answered)):
             self.visitors._answered.add(str(self.visitors.answered))
             self.metrics.latency_seconds.observe(0.02)
+        for _ in range(self.clicks):
+            self.visitors.add_event(CLICK)
+            self.metrics.latency_seconds.observe(0.02)
 
     def sent(self) -> int:
-        return self.published
+        return self.published + self.visitors.guests_events
 
     def follow(self) -> Frame:
         return self.watch.follow(self.replay, self.to_send, self, self.visitors, self.frames.append)
@@ -79,6 +90,14 @@ def test_it_ends_when_all_is_answered(scene: Scene) -> None:
     assert [frame.sent for frame in scene.frames] == [25, 50, 75, 100]
     assert last.worker.latency.count == 100
     assert not scene.watch.cut_short
+
+
+def test_clicks_on_the_page_are_none_of_the_replay(scene: Scene) -> None:
+    scene.clicks = 3
+    last = scene.follow()
+    assert (last.sent, last.answered, last.expected) == (100, 100, 100)
+    assert scene.visitors.guests_events == 12
+    assert last.visitors == last.worker.users - 1
 
 
 def test_it_does_not_end_before_the_last_answer(scene: Scene) -> None:

@@ -32,7 +32,7 @@ _LOOK_EVERY_S = 0.2
 
 
 @dataclass(frozen=True)
-class _Stream:
+class Stream:
     """The processes that go on until the end."""
 
     broker: Child
@@ -88,7 +88,7 @@ class Demo:
             with Children(self._plan.logs) as children:
                 self._make_data(children)
                 self._make_bundle(children)
-                stream = self._start_stream(children)
+                stream = self.start_stream(children)
                 if self._plan.events != 0:
                     frame, cut_short = self._replay(children, stream)
                     self._console.print(summary(frame, self._plan, cut_short=cut_short))
@@ -121,7 +121,13 @@ class Demo:
         shutil.rmtree(checkpoint_folder(self._plan.bundle), ignore_errors=True)
         self._run(children, "train", self._plan.train_command())
 
-    def _start_stream(self, children: Children) -> _Stream:
+    def start_stream(self, children: Children) -> Stream:
+        """Start broker, worker and page on the plan's data and bundle; return when all are ready.
+
+        Raises:
+            DemoError: a process ended, or was not ready in time.
+        """
+
         def start(name: str, command: list[str]) -> Child:
             return self._start(children, name, command)
 
@@ -136,13 +142,13 @@ class Demo:
         worker = start("worker", self._plan.worker_command(address, port))
         self._say("Collector, gateway and storefront, while it loads")
         page = start_page(self._plan, address, start)
-        stream = _Stream(broker, worker, address, port, page)
+        stream = Stream(broker, worker, address, port, page)
         sample = Watch(worker, port, stream.lasting).wait_until_ready(PARTITIONS)
         self._console.print(f"ready: {sample.items:,.0f} items; metrics at {metrics_url(port)}")
         self._say(f"A shop to click in: {page.address}")
         return stream
 
-    def _replay(self, children: Children, stream: _Stream) -> tuple[Frame, bool]:
+    def _replay(self, children: Children, stream: Stream) -> tuple[Frame, bool]:
         watch = Watch(stream.worker, stream.metrics_port, stream.lasting)
         self._say("Visitors that training never saw")
         expected = self._count_events()
@@ -155,7 +161,7 @@ class Demo:
             raise DemoError(f"the replay published {frame.sent:,} of {expected:,} events")
         return frame, watch.cut_short
 
-    def _keep_up(self, stream: _Stream) -> None:
+    def _keep_up(self, stream: Stream) -> None:
         """Wait for an interruption.
 
         Raises:
