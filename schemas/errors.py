@@ -73,6 +73,10 @@ class StateStoreError(InnerloopError):
     """The folder with users' states cannot be used, read or written."""
 
 
+class PlanError(InnerloopError):
+    """A deployment's size cannot be computed from what was given."""
+
+
 class BenchError(InnerloopError):
     """A benchmark cannot be run as asked for, or its report cannot be used."""
 

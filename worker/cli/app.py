@@ -19,6 +19,7 @@ from worker.cli.export_encoder import export_encoder
 from worker.cli.gateway import gateway_app
 from worker.cli.insights import insights_app
 from worker.cli.models import models_app
+from worker.cli.plan import plan
 from worker.cli.privacy import privacy_app
 from worker.cli.replay import replay
 from worker.cli.report import report_app
@@ -49,6 +50,7 @@ app.command()(storefront)
 app.command()(tail)
 app.command()(export_encoder)
 app.command()(tune_encoder)
+app.command()(plan)
 app.command("schemas")(write_schemas)
 app.command("settings")(write_settings)
 app.add_typer(report_app, name="report")
