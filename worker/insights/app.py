@@ -29,6 +29,7 @@ from worker.insights.faust_parts import DurableTable, Event, InsightsApp
 from worker.insights.kafka_properties import faust_options
 from worker.insights.metrics import InsightsMetrics
 from worker.insights.partition import Rules
+from worker.insights.privacy import Restrictions
 from worker.insights.publication import Publication
 from worker.insights.sampling import UserSample
 from worker.insights.store import store_url
@@ -96,8 +97,8 @@ class Inbox:
         return self._room.is_set() and queue is not None and queue.empty()
 
 
-def make_rules(settings: Settings, codec: Codec) -> Rules:
-    """Return the rules that the settings ask for."""
+def make_rules(settings: Settings, codec: Codec, restrictions: Restrictions | None = None) -> Rules:
+    """Return the rules that the settings, and users, ask for."""
     insights = settings.insights
     return Rules(
         attribution=AttributionRule(
@@ -112,6 +113,7 @@ def make_rules(settings: Settings, codec: Codec) -> Rules:
         max_future_ms=settings.worker.max_future_seconds * 1000,
         event_of=codec.decoder(ClickstreamEvent),
         recommendation_of=codec.decoder(Recommendation),
+        **({} if restrictions is None else {"barred_until": restrictions.until}),
     )
 
 
@@ -149,7 +151,8 @@ def build_app(
         **{**_CONSUMER_DEFAULTS, **faust_options(settings.kafka)},
     )
     codec = build_codec(settings.wire)
-    rules = make_rules(settings, codec)
+    restrictions = Restrictions.of(settings, topics.partitions) if topics.has_privacy else None
+    rules = make_rules(settings, codec, restrictions)
     sources = app.topic(topics.clickstream, topics.recommendations, internal=False, **_RAW)
     parts = app.topic(topics.parts, internal=True, partitions=1, compacting=True, **_RAW)
     counting = Counting(
@@ -163,6 +166,7 @@ def build_app(
         parts=parts,
         codec=codec,
         metrics=metrics,
+        restrictions=restrictions,
     )
     publication = Publication(
         app,

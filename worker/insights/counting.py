@@ -18,6 +18,7 @@ from worker.insights.indicators import SumsTable
 from worker.insights.metrics import InsightsMetrics, SourceTopic
 from worker.insights.partition import Partition, Rules, Work
 from worker.insights.parts import IndicatorsPart, PartKey, decode_key, encode_indicators, encode_key
+from worker.insights.privacy import Restrictions
 from worker.insights.reading import EndCheck
 from worker.insights.sweep import Sweep
 from worker.insights.topics import InsightsTopics
@@ -50,6 +51,7 @@ class Counting:
         parts: faust.TopicT,
         codec: Codec,
         metrics: InsightsMetrics,
+        restrictions: Restrictions | None = None,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._app = app
@@ -62,6 +64,7 @@ class Counting:
         self._parts = parts
         self._codec = codec
         self._metrics = metrics
+        self._restrictions = restrictions
         self._now_ms = now_ms
         self._wait_ms = round(settings.join_wait_seconds * 1000)
         self._generation: int | None = None
@@ -81,6 +84,10 @@ class Counting:
         generation = self._app.consumer_generation_id
         if generation != self._generation:
             await self._begin(generation, queue_is_empty)
+        if self._restrictions is not None:
+            if not self._restrictions.complete:
+                await asyncio.to_thread(self._restrictions.read_whole)
+            self._restrictions.follow()
         events = [*self._early, *take()]
         self._distribute(events)
         with self._metrics.checkpoint_seconds.time():
@@ -178,7 +185,7 @@ class Counting:
                 record_ms=round(message.timestamp * 1000),
                 read_ms=read_ms,
                 key=message.key or b"",
-                value=message.value or b"",
+                value=message.value,
                 source=event,
             )
             if message.topic == self._topics.clickstream:
@@ -234,11 +241,15 @@ class Counting:
     def _write(self, partition: Partition, work: Work, anchor: Event) -> None:
         with in_partition(anchor):
             for user_id, user in work.users.items():
-                self._users[user_id.encode()] = encode_user(user)
+                key = user_id.encode()
+                if not user.is_blank:
+                    self._users[key] = encode_user(user)
+                elif self._users.get(key) is not None:
+                    del self._users[key]  # erased
             for surface in work.surfaces:
-                key = PartKey(partition.number, surface)
-                self._counts[encode_key(key)] = encode_counts(partition.counts[surface])
-                self._unsent.add(key)
+                part = PartKey(partition.number, surface)
+                self._counts[encode_key(part)] = encode_counts(partition.counts[surface])
+                self._unsent.add(part)
         if work.users:
             self._unsent.add(PartKey(partition.number))
 

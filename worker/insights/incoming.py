@@ -26,7 +26,8 @@ class Incoming:
     read_ms: int
     """When it was read, by this machine's clock."""
     key: bytes
-    value: bytes
+    value: bytes | None
+    """None in `recommendations` where a user is erased."""
     source: Source
 
     @property

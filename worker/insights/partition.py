@@ -22,6 +22,7 @@ from worker.insights.indicators import SumsTable
 from worker.insights.sampling import UserSample
 from worker.insights.trends import Decay, DecayedCounts
 from worker.insights.user_record import UserRecord, day_variant
+from worker.privacy.barred import FOR_EVER, NOT_BARRED
 
 
 class Fate(enum.StrEnum):
@@ -33,6 +34,8 @@ class Fate(enum.StrEnum):
     COPY = "copy"
     """Of one with the same id."""
     NO_CONSENT = "no_consent"
+    ERASED = "erased"
+    """It is the null value that erases a user, or of before a user's request to be erased."""
     NOT_SAMPLED = "not_sampled"
     INVALID = "invalid"
     """It cannot be decoded, or its key is not its user's."""
@@ -51,6 +54,9 @@ class Rules:
     max_future_ms: int
     event_of: Callable[[bytes], ClickstreamEvent]
     recommendation_of: Callable[[bytes], Recommendation]
+    barred_until: Callable[[int, str], int] = lambda _, __: NOT_BARRED
+    """By partition and user, the time up to which records must not be used:
+    `worker.privacy.barred.Barred.until`."""
 
 
 @dataclass
@@ -139,14 +145,11 @@ class Partition:
     def _recommendation(self, record: Incoming, work: Work) -> Fate:
         if not self._rules.sample.includes(record.key):
             return Fate.NOT_SAMPLED
-        try:
-            message = self._rules.recommendation_of(record.value)
-        except DECODE_ERRORS:
-            return Fate.INVALID
-        if message.user_id.encode() != record.key:
-            return Fate.INVALID
-        if message.event_time > record.record_ms + self._rules.max_future_ms:
-            return Fate.FUTURE
+        if record.value is None:
+            return self._erase(record, work)
+        message, fate = self._usable_recommendation(record)
+        if message is None:
+            return fate
         user = self._user(message.user_id, work)
         if record.offset <= user.recommendations_offset:
             return Fate.REPLAYED
@@ -154,6 +157,38 @@ class Partition:
         self.clock_ms = max(self.clock_ms, message.event_time)
         added = apply_recommendation(user, message, self._rules.attribution)
         return Fate.APPLIED if added else Fate.COPY
+
+    def _erase(self, record: Incoming, work: Work) -> Fate:
+        """Forget a user; the record that is left is blank, and so is not kept."""
+        try:
+            user_id = record.key.decode()
+        except UnicodeDecodeError:
+            return Fate.INVALID
+        user = self._user(user_id, work)
+        if record.offset <= user.recommendations_offset:
+            return Fate.REPLAYED
+        work.users[user_id] = UserRecord(
+            self.number, user.events_offset, recommendations_offset=record.offset
+        )
+        return Fate.ERASED
+
+    def _usable_recommendation(self, record: Incoming) -> tuple[Recommendation | None, Fate]:
+        try:
+            message = self._rules.recommendation_of(record.value or b"")
+        except DECODE_ERRORS:
+            return None, Fate.INVALID
+        if message.user_id.encode() != record.key:
+            return None, Fate.INVALID
+        if message.event_time > record.record_ms + self._rules.max_future_ms:
+            return None, Fate.FUTURE
+        fate = self._barred(message.user_id, message.event_time, record)
+        return (message, Fate.APPLIED) if fate is None else (None, fate)
+
+    def _barred(self, user_id: str, time_ms: int, record: Incoming) -> Fate | None:
+        until = self._rules.barred_until(self.number, user_id)
+        if min(time_ms, record.record_ms) > until:
+            return None
+        return Fate.NO_CONSENT if until == FOR_EVER else Fate.ERASED
 
     def _event(self, record: Incoming, work: Work) -> Fate:
         event, fate = self._usable_event(record)
@@ -182,7 +217,7 @@ class Partition:
         if not self._rules.sample.includes(record.key):
             return None, Fate.NOT_SAMPLED
         try:
-            event = self._rules.event_of(record.value)
+            event = self._rules.event_of(record.value or b"")
         except DECODE_ERRORS:
             return None, Fate.INVALID
         if event.user_id.encode() != record.key:
@@ -191,7 +226,8 @@ class Partition:
             return None, Fate.NO_CONSENT
         if event.time > record.record_ms + self._rules.max_future_ms:
             return None, Fate.FUTURE
-        return event, Fate.APPLIED
+        fate = self._barred(event.user_id, event.time, record)
+        return (event, Fate.APPLIED) if fate is None else (None, fate)
 
     def _trend(self, event: ClickstreamEvent, offset: int, work: Work) -> None:
         if event.item_id is None or event.type not in SUPPORT_TYPES:

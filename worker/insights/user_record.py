@@ -67,6 +67,11 @@ class UserRecord(msgspec.Struct, array_like=True):
         kept = self.recommendations
         return max(self.latest, kept[-1].time if kept else 0)
 
+    @property
+    def is_blank(self) -> bool:
+        """Whether nothing is known of the user: there is nothing to be kept."""
+        return not (self.latest or self.recommendations or self.seen or self.days)
+
     def is_copy(self, event_id: str, offset: int) -> bool:
         """Return whether an event with this id was seen at an earlier offset; note it if not."""
         digest = xxhash.xxh64_intdigest(event_id.encode())

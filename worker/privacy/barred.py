@@ -74,6 +74,10 @@ class Barred:
             found = np.array([self._lately.get(key, before) for key, before in pairs], np.int64)
         return found
 
+    def until_of(self, user_id: str) -> int:
+        """Return up to which time one user is barred; see `until`."""
+        return self._until_of(event_key(user_id)) if len(self) else NOT_BARRED
+
     def _until_of(self, key: int) -> int:
         lately = self._lately.get(key)
         if lately is not None or not len(self._keys):
