@@ -125,7 +125,7 @@ class WorkerSettings(Section):
         "is known; without the topic `trending` all is as without this",
     )
     trending_prior_events: float = Field(
-        1.0,
+        0.25,
         gt=0,
         le=1000,
         description="with trending_prior: how many of a user's events it is worth; after n of them "

@@ -154,6 +154,7 @@ def test_items_that_come_later_are_found_and_lists_know_of_it():
 
 TREND = trends(everywhere={f"i{n}": 5000.0 for n in (3, 11, 17, 22, 28)})
 TRENDING = {"i3", "i11", "i17", "i22", "i28"}
+LASTING = WorkerSettings(top_k=5, recent_events=8, trending_prior_events=1.0)
 
 
 def test_a_new_user_gets_what_is_trending_and_after_some_events_what_they_like():
@@ -161,7 +162,7 @@ def test_a_new_user_gets_what_is_trending_and_after_some_events_what_they_like()
     events.insert(1, event("u", 50, None, type=EventType.SEARCH, query="thing number 4"))
     impressions = [event("v", n, f"i{n}", type=EventType.IMPRESSION) for n in range(12)]
     latest = [Trends()]
-    with_it, without = Worker(trends=lambda: latest[0]), Worker()
+    with_it, without = Worker(settings=LASTING, trends=lambda: latest[0]), Worker()
     latest[0] = TREND
     for worker in (with_it, without):
         worker.process([*events, *impressions])
@@ -251,7 +252,7 @@ def test_the_worker_finds_a_topic_that_appears_while_it_runs(
     kafka_settings, produce_all, consume_all, monkeypatch
 ):
     monkeypatch.setattr("worker.trending.follower._LOOK_S", 0.2)
-    settings = with_worker(kafka_settings, trending_prior=True)
+    settings = with_worker(kafka_settings, trending_prior=True, trending_prior_events=1.0)
     create_topics(settings, [topic for topic in TOPIC_SPECS if topic is not Topic.TRENDING])
     encode = msgspec.json.encode
     produce_all(settings, Topic.CATALOG, [(f"i{n}", encode(item(n))) for n in range(30)])
