@@ -64,7 +64,7 @@ def test_a_topic_has_the_partitions_the_module_says(embedded_settings: Settings)
     assert cluster.embedded
     assert name not in cluster.replicas
 
-    cluster.client.list_topics(topic=name, timeout=5)
+    cluster.client.list_topics(topic=name, timeout=60)
 
     assert len(connect(embedded_settings.kafka).replicas[name]) == PARTITIONS
 

@@ -194,7 +194,7 @@ def test_partitions_added_later_are_read_from_their_beginning(kafka_settings):
         admin = AdminClient(settings.kafka.client_config())
         admin.create_partitions([NewPartitions(topic, 12)])[topic].result(30)
         deadline = time.monotonic() + PATIENCE_S
-        while len(admin.list_topics(topic, timeout=10).topics[topic].partitions) < 12:
+        while len(admin.list_topics(topic, timeout=60).topics[topic].partitions) < 12:
             assert time.monotonic() < deadline
         users = [f"u-{n}" for n in range(40)]
         publish(settings, *(answer(user, f"e-{user}") for user in users))

@@ -54,7 +54,7 @@ def make_topics(settings: Settings, configs: dict[Topic, dict[str, str]] | None 
 
 def is_drained(settings: Settings) -> bool:
     """Whether everything in `clickstream` is processed and committed."""
-    lags = consumer_lag(settings, settings.worker.group_id)
+    lags = consumer_lag(settings, settings.worker.group_id, timeout_s=60)
     return all(partition.lag == 0 for partition in lags)
 
 

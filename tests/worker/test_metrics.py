@@ -19,7 +19,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
 def scrape(metrics: WorkerMetrics) -> str:
     with (
         serve_metrics(metrics, MetricsSettings(port=0)) as port,
-        urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as response,
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as response,
     ):
         return response.read().decode()
 

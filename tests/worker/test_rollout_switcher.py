@@ -281,7 +281,7 @@ def test_a_session_that_ends_waits_for_the_thread(monkeypatch, tmp_path):
     begin = time.monotonic()
     threading.Timer(0.2, gate.open.set).start()
     stage.switcher.close()
-    assert gate.open.is_set() and time.monotonic() - begin < 30
+    assert gate.open.is_set() and time.monotonic() - begin < 100
     stage.switcher.close()
     assert not [t for t in threading.enumerate() if t.name.startswith("rollout")]
 

@@ -226,7 +226,7 @@ def grow(settings, name: str, partitions: int) -> None:
     for future in admin.create_partitions([NewPartitions(name, partitions)]).values():
         future.result(120)
     wait_until(
-        lambda: len(admin.list_topics(name, timeout=10).topics[name].partitions) == partitions,
+        lambda: len(admin.list_topics(name, timeout=60).topics[name].partitions) == partitions,
         "partitions added",
     )
 

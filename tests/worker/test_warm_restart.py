@@ -185,7 +185,7 @@ def test_topics_made_anew_are_read_whole(simple, produce_all, consume_all, caplo
     admin = AdminClient(simple.kafka.client_config())
     name = simple.kafka.topic(Topic.USER_STATE)
     admin.delete_topics([name])[name].result(120)
-    wait_until(lambda: name not in admin.list_topics(timeout=10).topics, "the topic deleted")
+    wait_until(lambda: name not in admin.list_topics(timeout=60).topics, "the topic deleted")
     make_topics(simple)
     with caplog.at_level(logging.WARNING):
         assert serve(simple, produce_all, PIECES[1]) == {"changelog": PARTITIONS}

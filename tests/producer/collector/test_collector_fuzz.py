@@ -86,7 +86,7 @@ def target(embedded_broker: Any) -> Iterator[Target]:
         }
     )
     create_topics(base)
-    with running(base) as (process, address, _), httpx.Client(timeout=30) as client:
+    with running(base) as (process, address, _), httpx.Client(timeout=120) as client:
         yield Target(base, address, client)
         assert process.poll() is None
 
@@ -105,7 +105,7 @@ def test_what_the_document_allows_and_what_it_does_not(
         for headers in (AUTHORIZED, {}):
             # Without: with what was made up in place of a key.
             response = case.call_and_validate(
-                session=session, headers=headers, checks=CHECKS, timeout=30
+                session=session, headers=headers, checks=CHECKS, timeout=120
             )
             target.note(response.status_code, response.json, authorized=bool(headers))
 

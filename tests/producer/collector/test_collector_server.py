@@ -79,7 +79,7 @@ def test_what_was_accepted_before_a_stop_is_there(broker_settings, consume_all):
     enough, stopped = threading.Event(), threading.Event()
 
     def send(sender: int, address: str) -> None:
-        with httpx.Client(base_url=address, headers=AUTHORIZED, timeout=30) as client:
+        with httpx.Client(base_url=address, headers=AUTHORIZED, timeout=120) as client:
             for n in range(100_000):
                 batch = [{**VIEW, "event_id": f"{sender}-{n}-{k}"} for k in range(5)]
                 sent.extend(event["event_id"] for event in batch)
@@ -237,7 +237,7 @@ def test_a_body_that_does_not_come_and_connections_without_end(embedded_settings
     with running(embedded_settings, **limits) as (_, address, _):
         host, _, port = address.removeprefix("http://").partition(":")
         head = "POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{"
-        with socket.create_connection((host, int(port)), timeout=30) as slow:
+        with socket.create_connection((host, int(port)), timeout=120) as slow:
             slow.sendall(head.encode())
             answer = b""
             while b"slow-body" not in answer and (part := slow.recv(65_536)):
@@ -267,7 +267,7 @@ def test_a_broker_that_dies_and_comes_back(private_kafka_broker, make_settings, 
 
         def send(name: str) -> int:
             batch = [{**VIEW, "event_id": f"{name}-{n}"} for n in range(20)]
-            sent = client.post(f"{address}/v1/events", json=batch, headers=AUTHORIZED, timeout=30)
+            sent = client.post(f"{address}/v1/events", json=batch, headers=AUTHORIZED, timeout=120)
             if sent.status_code == 202:
                 accepted.extend(sent.json()["event_ids"])
             return sent.status_code
@@ -275,9 +275,9 @@ def test_a_broker_that_dies_and_comes_back(private_kafka_broker, make_settings, 
         assert send("before") == 202
         private_kafka_broker.kill()
         assert send("away") == 503
-        assert client.get(f"{address}/ready", timeout=30).status_code == 503
+        assert client.get(f"{address}/ready", timeout=120).status_code == 503
         private_kafka_broker.start()
-        wait_until(lambda: client.get(f"{address}/ready", timeout=30).status_code == 200)
+        wait_until(lambda: client.get(f"{address}/ready", timeout=120).status_code == 200)
         # Under the same ids, as a sender is asked to.
         wait_until(lambda: send("away") == 202)
 
