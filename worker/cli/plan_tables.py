@@ -36,7 +36,7 @@ def notes(workload: Workload, made: Plan) -> list[str]:
 
 
 def _workers(workload: Workload, made: Plan) -> list[tuple[str, str, str]]:
-    folder = _size(made.worker_folder_bytes) if made.worker_folder_bytes else "none"
+    folder = size(made.worker_folder_bytes) if made.worker_folder_bytes else "none"
     sizes = f"d = {workload.dim}, r = {workload.rank}"
     return [
         ("workers", f"{made.workers:,}", f"at {made.worker_load:.0%} of the most that one does"),
@@ -44,23 +44,23 @@ def _workers(workload: Workload, made: Plan) -> list[tuple[str, str, str]]:
         ("CPU cores", f"{made.cores:,.0f}", "2 for each worker"),
         ("events of a worker", f"{made.worker_events_per_second:,.0f}/s", ""),
         ("users of a worker", f"{made.worker_users:,}", ""),
-        ("memory of a worker", _size(made.worker_memory_bytes), "on a CPU, while it grows"),
+        ("memory of a worker", size(made.worker_memory_bytes), "on a CPU, while it grows"),
         ("state folder of a worker", folder, "with a snapshot beside it"),
         ("a user on the device", f"{made.device_user_bytes:,} B", sizes),
-        ("a million users there", _size(made.device_bytes_per_million_users), "full slots only"),
-        ("GPU memory of a worker", _size(made.device_memory_bytes), "users while it grows, items"),
+        ("a million users there", size(made.device_bytes_per_million_users), "full slots only"),
+        ("GPU memory of a worker", size(made.device_memory_bytes), "users while it grows, items"),
         ("restart from nothing", f"{made.restore_seconds:,.0f} s", "users read back"),
     ]
 
 
 def _brokers(workload: Workload, made: Plan) -> list[tuple[str, str, str]]:
     kept = f"{workload.replication_factor} copies, {workload.retention_days:g} days"
-    arriving = f"{_size(made.broker_in_bytes_per_second)}/s"
-    between = f"{_size(made.broker_replication_bytes_per_second)}/s"
-    leaving = f"{_size(made.broker_out_bytes_per_second)}/s"
+    arriving = f"{size(made.broker_in_bytes_per_second)}/s"
+    between = f"{size(made.broker_replication_bytes_per_second)}/s"
+    leaving = f"{size(made.broker_out_bytes_per_second)}/s"
     return [
-        ("changelog of users", _size(made.changelog_bytes), "user-state, one copy, compacted"),
-        ("brokers' disk", _size(made.broker_disk_bytes), kept),
+        ("changelog of users", size(made.changelog_bytes), "user-state, one copy, compacted"),
+        ("brokers' disk", size(made.broker_disk_bytes), kept),
         ("into the brokers", arriving, "at the peak"),
         ("between the brokers", between, "replication"),
         ("out of the brokers", leaving, "to workers, insights, readers"),
@@ -73,11 +73,11 @@ def _cells(workload: Workload, made: Plan) -> list[tuple[str, str, str]]:
     return [
         ("workers of all cells", f"{made.total_workers:,}", ""),
         ("CPU cores of all cells", f"{made.total_cores:,.0f}", ""),
-        ("brokers' disk of all cells", _size(made.total_broker_disk_bytes), ""),
+        ("brokers' disk of all cells", size(made.total_broker_disk_bytes), ""),
     ]
 
 
-def _size(count: float) -> str:
+def size(count: float) -> str:
     """Return bytes in decimal units, as disks and networks are sold in."""
     for unit in ("B", "kB", "MB", "GB", "TB"):
         if count < 1000:
