@@ -42,6 +42,7 @@ class Identity(enum.StrEnum):
     TRACKER = "tracker"
     LOADER = "loader"
     PRIVACY = "privacy"
+    EXPORT = "export"
     WORKER = "worker"
     INSIGHTS = "insights"
     SUBSCRIBER = "subscriber"
@@ -55,7 +56,8 @@ USED_BY: dict[Identity, str] = {
     Identity.ADMIN: "`innerloop topics create`, `list`, `lag`",
     Identity.TRACKER: "the tracker in a storefront, `innerloop collect`",
     Identity.LOADER: "`innerloop replay`, and what publishes the catalogue",
-    Identity.PRIVACY: "what makes privacy requests",
+    Identity.PRIVACY: "`innerloop privacy erase`, `withdraw`, `grant`, `status`",
+    Identity.EXPORT: "`innerloop privacy export`",
     Identity.WORKER: "`innerloop worker`",
     Identity.INSIGHTS: "`innerloop insights run`",
     Identity.SUBSCRIBER: "the subscriber client, `innerloop gateway`, `innerloop tail`",
@@ -112,6 +114,10 @@ class _Names:
         group = self.settings.worker.group_id
         return self.group(group, "named by readers, not joined", Operation.DESCRIBE)
 
+    def follower(self) -> Grant:
+        """Followers name a group of their own, likewise."""
+        return self.group(SUBSCRIBER_GROUP, "named by followers, not joined", Operation.DESCRIBE)
+
 
 def _admin(names: _Names) -> Iterable[Grant]:
     settings = names.settings
@@ -133,8 +139,24 @@ def _loader(names: _Names) -> Iterable[Grant]:
 
 def _privacy(names: _Names) -> Iterable[Grant]:
     yield names.write(Topic.PRIVACY, "publish requests")
-    why = "compare partitions"
-    yield names.topic(Topic.CLICKSTREAM, why, Operation.DESCRIBE)
+    yield names.topic(Topic.CLICKSTREAM, "compare partitions", Operation.DESCRIBE)
+    yield names.read(Topic.PRIVACY_AUDIT, "wait for it to be done")
+    yield names.unjoined()
+
+
+def _export(names: _Names) -> Iterable[Grant]:
+    for topic in (
+        Topic.CLICKSTREAM,
+        Topic.RECOMMENDATIONS,
+        Topic.USER_STATE,
+        Topic.OUTCOMES,
+        Topic.DEAD_LETTERS,
+        Topic.PRIVACY,
+    ):
+        yield names.read(topic, "what is held of a user")
+    users = f"{names.settings.kafka.topic_prefix}{InsightsTopic.USERS.value}"
+    yield Grant(Resource.TOPIC, users, (Operation.READ,), "what is held of a user")
+    yield names.unjoined()
 
 
 def _worker(names: _Names) -> Iterable[Grant]:
@@ -152,6 +174,8 @@ def _worker(names: _Names) -> Iterable[Grant]:
     yield names.read(Topic.MODELS, "with worker.follow_models")
     yield names.write(Topic.DEAD_LETTERS, "unusable records")
     yield names.group(worker.group_id, "join it, commit offsets")
+    yield names.read(Topic.TRENDING, "lists for users of whom little is known")
+    yield names.follower()
     if worker.delivery == "exactly_once":
         name, why = f"{worker.group_id}-", "one transactional id a worker"
         yield Grant(Resource.TRANSACTIONS, name, (Operation.WRITE,), why, prefixed=True)
@@ -161,6 +185,8 @@ def _insights(names: _Names) -> Iterable[Grant]:
     settings = names.settings
     yield names.read(Topic.CLICKSTREAM, "the events")
     yield names.read(Topic.RECOMMENDATIONS, "the answers")
+    yield names.read(Topic.PRIVACY, "consent and erasure")
+    yield names.unjoined()
     yield names.write(Topic.OUTCOMES, "what they led to")
     yield names.write(Topic.TRENDING, "what is looked at")
     operations = (Operation.CREATE, Operation.READ, Operation.WRITE)
@@ -173,7 +199,7 @@ def _insights(names: _Names) -> Iterable[Grant]:
 def _subscriber(names: _Names) -> Iterable[Grant]:
     yield names.read(Topic.RECOMMENDATIONS, "the answers")
     yield names.read(Topic.CATALOG, "titles, in `innerloop tail`")
-    yield names.group(SUBSCRIBER_GROUP, "named, not joined", Operation.DESCRIBE)
+    yield names.follower()
 
 
 def _sink(names: _Names) -> Iterable[Grant]:
@@ -204,6 +230,7 @@ _GRANTS = {
     Identity.TRACKER: _tracker,
     Identity.LOADER: _loader,
     Identity.PRIVACY: _privacy,
+    Identity.EXPORT: _export,
     Identity.WORKER: _worker,
     Identity.INSIGHTS: _insights,
     Identity.SUBSCRIBER: _subscriber,

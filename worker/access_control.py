@@ -141,10 +141,27 @@ def as_strimzi(accesses: Sequence[Access], bootstrap_servers: str) -> str:
     return yaml.safe_dump_all(users, sort_keys=False, explicit_start=True).rstrip("\n")
 
 
+def as_markdown(accesses: Sequence[Access], bootstrap_servers: str) -> str:
+    """Return the entries as a table, for documents."""
+    lines = ["| identity | used by | on | may | why |", "|---|---|---|---|---|"]
+    for access in accesses:
+        who = f"**{access.identity.value}** | {USED_BY[access.identity]}"
+        alike: dict[tuple[Resource, tuple[Operation, ...], str], list[str]] = {}
+        for grant in access.grants:
+            name = f"`{grant.name}{'*' if grant.prefixed else ''}`"
+            alike.setdefault((grant.resource, grant.operations, grant.why), []).append(name)
+        for (resource, operations, why), names in alike.items():
+            may = ", ".join(operation.value for operation in operations)
+            lines.append(f"| {who} | {resource.value} {', '.join(names)} | {may} | {why} |")
+            who = " | "
+    return "\n".join(lines)
+
+
 FORMATS: dict[str, Callable[[Sequence[Access], str], str]] = {
     "kafka-acls": as_commands,
     "json": as_json,
     "strimzi": as_strimzi,
+    "markdown": as_markdown,
 }
 """How entries can be written: name → given them and the brokers' address, the text."""
 

@@ -21,6 +21,8 @@ _CHUNK = 512
 _WAIT_S = 0.1
 _PROGRESS_S = 5.0
 _WARNINGS_PER_READ = 3
+MOST_BYTES = 256 * 1024
+"""Larger records are no items: categories and attributes have no bound of their own."""
 
 
 class CatalogueFollower:
@@ -125,10 +127,16 @@ def item_change(message: Message, decode: Callable[[bytes], CatalogItem]) -> Ite
         return "its key is empty; it must be the item_id"
     if value is None:
         return ItemChange(item_id, None)
+    item = _decoded(value, decode)
+    if isinstance(item, CatalogItem) and item.item_id != item_id:
+        return "its key is not its item_id"
+    return ItemChange(item_id, item) if isinstance(item, CatalogItem) else item
+
+
+def _decoded(value: bytes, decode: Callable[[bytes], CatalogItem]) -> CatalogItem | str:
+    if len(value) > MOST_BYTES:
+        return f"its value has {len(value)} bytes; at most {MOST_BYTES} are read"
     try:
-        item = decode(value)
+        return decode(value)
     except DECODE_ERRORS as error:
         return str(decode_error(error, value))
-    if item.item_id != item_id:
-        return "its key is not its item_id"
-    return ItemChange(item_id, item)

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from schemas.settings.section import Section
+
+TrustedKey = Annotated[str, Field(pattern=r"^ed25519:[A-Za-z0-9+/]{43}=$")]
 
 
 class WorkerSettings(Section):
     """The streaming worker."""
 
     bundle: Path | None = Field(None, description="model bundle to serve (a folder)")
+    bundle_digest: str | None = Field(
+        None,
+        pattern=r"^[0-9a-f]{64}$",
+        description="sha256 that the manifest.json of worker.bundle must have, in hexadecimal; "
+        "`innerloop models verify` tells it",
+    )
+    trusted_keys: tuple[TrustedKey, ...] = Field(
+        (),
+        description="public keys, of which one must have signed each bundle served, that of a plan "
+        "in `models` too; `innerloop models keygen` makes them. Without any, no signature is asked "
+        "for",
+    )
     group_id: str = Field("innerloop-worker", min_length=1, description="consumer group")
     instance_id: str | None = Field(
         None,

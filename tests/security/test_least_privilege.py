@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from answers import answer, publish
 from recording_learner import recording
-from running_worker import running, with_worker
+from redis_servers import RedisServer
+from running_worker import running, wait_until, with_worker
 from secured_shop import PATIENCE_S, SecuredShop
 
 from producer import PrivacyRequests, Tracker
@@ -20,6 +24,8 @@ from worker.dead_letters.records import Selection
 from worker.kafka_admin import consumer_lag, inspect_topics
 from worker.rollout.plan_log import PlanLog
 from worker.subscriber import RecommendationClient
+from worker.subscriber.redis_sink.metrics import SinkMetrics
+from worker.subscriber.redis_sink.service import RedisSink
 from worker.subscriber.titles import Titles
 
 ITEMS = 12
@@ -60,6 +66,25 @@ def test_from_a_click_to_its_answer(shop: SecuredShop, tmp_path, delivery, how):
     # Started again it finds its users on disk, which takes the topic's configuration.
     with running(settings, item_memory=recording()):
         pass
+
+
+@pytest.mark.kafka
+def test_answers_are_copied_into_redis(shop: SecuredShop):
+    with TemporaryDirectory() as folder, ThreadPoolExecutor(1) as other:  # a socket's path is short
+        server = RedisServer(Path(folder))
+        server.start()
+        settings = shop.by_token(Identity.SINK, sink={"redis_url": server.url})
+        sink = RedisSink(settings, SinkMetrics())
+        run = other.submit(sink.run)
+        try:
+            publish(shop.by_password(Identity.WORKER), answer("u-copied", "e-1"))
+            wait_until(lambda: run.done() or server.client.dbsize() > 0, "a copy", PATIENCE_S)
+        finally:
+            sink.stop()
+            run.result(PATIENCE_S)
+            found = server.client.dbsize()
+            server.stop()
+        assert found > 0
 
 
 @pytest.mark.kafka

@@ -157,7 +157,7 @@ def catalog_message(key: bytes | None, value: bytes | None) -> Message:
 
 def test_records_that_cannot_be_used_are_told_apart_from_changes():
     from schemas.codec import JsonCodec
-    from worker.catalogue_follower import item_change
+    from worker.catalogue_follower import MOST_BYTES, item_change
 
     decode = JsonCodec().decoder(type(item(0)))
     good = msgspec.json.encode(item(0))
@@ -168,6 +168,7 @@ def test_records_that_cannot_be_used_are_told_apart_from_changes():
         (b"i0", good[:-5]),
         (b"i0", b'{"item_id": "i0", "price": -3}'),
         (b"i0", b"\xff"),
+        (b"i0", msgspec.json.encode(item(0, attributes={"a": "x" * MOST_BYTES}))),
         (b"i1", good),
         (b"", good),
         (None, good),

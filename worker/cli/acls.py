@@ -22,6 +22,7 @@ class Format(enum.StrEnum):
     KAFKA_ACLS = "kafka-acls"
     JSON = "json"
     STRIMZI = "strimzi"
+    MARKDOWN = "markdown"
 
 
 def acls(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from worker.cli import signing
 from worker.cli.options import (
     BootstrapServersOption,
     ConfigOption,
@@ -26,6 +27,10 @@ models_app = typer.Typer(
     help="Have the workers of a group serve another bundle, to all users or to some.",
     no_args_is_help=True,
 )
+
+models_app.command()(signing.keygen)
+models_app.command()(signing.sign)
+models_app.command()(signing.verify)
 
 GroupOption = Annotated[
     str | None,
@@ -63,8 +68,10 @@ def publish(
     from worker.micro_batch import wall_clock_ms
     from worker.rollout import changes
     from worker.rollout.reference import reference_of
+    from worker.rollout.trust import check_trust
 
     settings = _settings(config, bootstrap_servers, properties, group)
+    check_trust(folder, settings.worker)
     bundle = reference_of(folder)
     group_id, now_ms = settings.worker.group_id, wall_clock_ms()
     with _plan_log(settings) as log:

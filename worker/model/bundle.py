@@ -2,6 +2,7 @@
 
 Layout:
     manifest.json        what the bundle is, where it came from, and the sha256 of every other file
+    manifest.sig         who signed the manifest, if anybody did (`worker.model.signature`)
     model.safetensors    item tower, session encoder, inner loop, anchors
     memory.safetensors   what the training events taught about items (if the model has a memory)
     memory_items.json    ids of the items that the memory has met, by its rows
@@ -33,6 +34,7 @@ from worker.model.config import ModelConfig
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+SIGNATURES = "manifest.sig"
 WEIGHTS = "model.safetensors"
 ITEMS = "items.json"
 TEXT_ENCODER = "text_encoder"
@@ -277,4 +279,4 @@ def _verify(folder: Path, files: dict[str, str]) -> None:
 def _payload(folder: Path) -> list[PurePosixPath]:
     paths = (path for path in folder.rglob("*") if path.is_file())
     names = (PurePosixPath(path.relative_to(folder).as_posix()) for path in paths)
-    return sorted(name for name in names if str(name) != MANIFEST)
+    return sorted(name for name in names if str(name) not in (MANIFEST, SIGNATURES))

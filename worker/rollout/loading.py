@@ -13,6 +13,7 @@ from schemas.settings import WorkerSettings
 from worker.item_sharing.interface import MemorySource
 from worker.model.interface import AdaptationModel
 from worker.rollout.reference import check_manifest
+from worker.rollout.trust import check_trust
 
 _LOG = logging.getLogger(__name__)
 
@@ -34,6 +35,7 @@ def bundle_loader(settings: WorkerSettings) -> ModelLoader:
     """Return what loads bundles as a worker serves them."""
 
     def load(folder: Path) -> LoadedModel:
+        check_trust(folder, settings)
         # Imported only here: they load torch's and onnxruntime's libraries.
         from worker.item_sharing.of_bundle import memory_source  # noqa: PLC0415
         from worker.model.serving import ServingModel  # noqa: PLC0415
