@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -28,10 +29,10 @@ def listen_to_interrupts() -> None:
 class Run:
     """A demo under way, and how to find its processes: all inherit a mark in the environment."""
 
-    def __init__(self, folder: Path, rate: int) -> None:
+    def __init__(self, folder: Path, rate: int, *more: str) -> None:
         self.mark = uuid.uuid4().hex
         self.output = folder / "output.txt"
-        options = ["--folder", str(folder), "--rate", str(rate), *SMALL]
+        options = ["--folder", str(folder), "--rate", str(rate), *SMALL, *more]
         command = [sys.executable, "-m", "worker.cli", "demo", *options]
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
@@ -76,8 +77,8 @@ class Run:
 
 
 @contextmanager
-def demo(folder: Path, rate: int) -> Iterator[Run]:
-    run = Run(folder, rate)
+def demo(folder: Path, rate: int, *more: str) -> Iterator[Run]:
+    run = Run(folder, rate, *more)
     try:
         yield run
     finally:
@@ -116,6 +117,9 @@ def test_it_trains_replays_answers_everything_and_ends(first_run: Run, folder: P
     assert re.search(r"│ innerloop (0\.\d{3} ){8}", text)
     assert re.search(r"│ popularity (0\.\d{3} ){8}", text)
     assert "innerloop evaluate --bundle" in text
+    assert "A shop to click in: http://127.0.0.1:" in text
+    assert "stays open" not in text  # there is no terminal
+    assert (folder / "demo.toml").stat().st_mode & 0o077 == 0  # it holds keys
     assert "stopped; everything read is answered" in (folder / "logs" / "worker.log").read_text()
 
 
@@ -135,12 +139,18 @@ def test_an_interruption_stops_everything(first_run: Run, folder: Path) -> None:
     assert "Traceback" not in run.text
 
 
-def test_a_worker_that_dies_ends_it_with_the_reason(first_run: Run, folder: Path) -> None:
-    with demo(folder, rate=20) as run:
-        run.wait_for(lambda: "Visitors that training" in run.text and replaying(run))
+def test_the_page_stays_and_a_worker_that_dies_ends_it_with_the_reason(
+    first_run: Run, folder: Path
+) -> None:
+    with demo(folder, 20, "--events", "0", "--stay") as run:
+        run.wait_for(lambda: "The shop stays open until Ctrl-C" in run.text)
+        (address,) = re.findall(r"A shop to click in: (\S+)", run.text)
+        assert httpx.get(address, timeout=PATIENCE_S).is_success
+        assert len(run.alive()) == 6
         os.kill(run.pid_of("worker"), signal.SIGKILL)
         assert run.end() == 2, run.text
         assert not run.alive()
+    assert "Visitors that training" not in run.text
     assert "error: worker was killed by signal 9" in run.text
     assert str(folder / "logs" / "worker.log") in run.text
     assert "Traceback" not in run.text
