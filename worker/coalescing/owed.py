@@ -162,6 +162,7 @@ class Owed:
         """Owe these users nothing: there is nothing left of them."""
         for user_id in user_ids:
             self._owed.pop(user_id, None)
+            self._answered.pop(user_id, None)
         self._report()
 
     def release_partitions(self, partitions: Iterable[int]) -> None:

@@ -201,6 +201,21 @@ class UserArena:
             self._texts.pop(slot, None)
             self._free.append(slot)
 
+    def wipe(self, user_id: str) -> None:
+        """Overwrite what lies in a user's slot, if there is one, before it is released.
+
+        A slot that is only released keeps it all until somebody else gets it.
+        """
+        slot = self._slots.get(user_id)
+        if slot is None:
+            return
+        void = UserColumns.empty(1, self.recent_events)
+        for column, empty in zip(self._columns, void, strict=True):
+            np.asarray(column)[slot] = np.asarray(empty)[0]
+        self.published_rows[slot] = 0
+        self.published_known[slot] = False
+        self.start_anew(self.to_device(np.array([slot], np.int64)))
+
     def release_partition(self, partition: int) -> int:
         """Forget every user of a partition and return how many they were."""
         leaving = np.flatnonzero(self._columns.partition == partition)

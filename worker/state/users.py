@@ -159,6 +159,7 @@ class Users:
 
         The changelog is not written: whoever calls this puts a null value there.
         """
+        self.arena.wipe(user_id)
         found = self._release([user_id])
         taken = [self._store.take(partition, [user_id]) for partition in self._store.partitions]
         return found or any(taken)
