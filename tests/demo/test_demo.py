@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,9 +15,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-PATIENCE_S = 240.0
+PATIENCE_S = 400.0
 MARK = "DEMO_TEST_RUN"
 SMALL = ["--data-events", "12000", "--epochs", "1", "--events", "2000"]
 
@@ -29,11 +30,11 @@ def listen_to_interrupts() -> None:
 class Run:
     """A demo under way, and how to find its processes: all inherit a mark in the environment."""
 
-    def __init__(self, folder: Path, rate: int, *more: str) -> None:
+    def __init__(self, folder: Path, rate: int, *more: str, name: str = "demo") -> None:
         self.mark = uuid.uuid4().hex
         self.output = folder / "output.txt"
         options = ["--folder", str(folder), "--rate", str(rate), *SMALL, *more]
-        command = [sys.executable, "-m", "worker.cli", "demo", *options]
+        command = [sys.executable, "-m", "worker.cli", name, *options]
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
                 command,
@@ -77,8 +78,8 @@ class Run:
 
 
 @contextmanager
-def demo(folder: Path, rate: int, *more: str) -> Iterator[Run]:
-    run = Run(folder, rate, *more)
+def demo(folder: Path, rate: int, *more: str, name: str = "demo") -> Iterator[Run]:
+    run = Run(folder, rate, *more, name=name)
     try:
         yield run
     finally:
@@ -153,4 +154,42 @@ def test_the_page_stays_and_a_worker_that_dies_ends_it_with_the_reason(
     assert "Visitors that training" not in run.text
     assert "error: worker was killed by signal 9" in run.text
     assert str(folder / "logs" / "worker.log") in run.text
+    assert "Traceback" not in run.text
+
+
+def require_prometheus() -> None:
+    if shutil.which("prometheus") is None:
+        reason = "prometheus is not installed (Debian package prometheus)"
+        if os.environ.get("CI"):
+            pytest.fail(f"{reason} (CI is set, so this is a failure)")
+        pytest.skip(reason)
+
+
+def test_observe_has_prometheus_watch_it_until_it_is_interrupted(
+    first_run: Run, folder: Path
+) -> None:
+    require_prometheus()
+    answered = "sum(innerloop_event_to_recommendation_seconds_count)"
+    with demo(folder, 200, "--events", "300", "--port", "0", name="observe") as run:
+        run.wait_for(lambda: "The shop stays open until Ctrl-C" in run.text)
+        (prometheus,) = re.findall(r"targets: (\S+)/targets", run.text)
+        with httpx.Client(
+            base_url=f"{prometheus}/api/v1", timeout=PATIENCE_S, trust_env=False
+        ) as client:
+
+            def up() -> list[str]:
+                targets = client.get("/targets").json()["data"]["activeTargets"]
+                return [t["labels"]["job"] for t in targets if t["health"] == "up"]
+
+            def count() -> float:
+                answer = client.get("/query", params={"query": answered}).json()["data"]["result"]
+                return float(answer[0]["value"][1]) if answer else 0.0
+
+            jobs = ["innerloop-collector", "innerloop-gateway", "innerloop-worker"]
+            run.wait_for(lambda: sorted(up()) == jobs and count() == 300)
+            groups = client.get("/rules").json()["data"]["groups"]
+            assert "InnerloopWorkerStuck" in {r["name"] for g in groups for r in g["rules"]}
+        run.process.send_signal(signal.SIGINT)
+        assert run.end() == 130, run.text
+        assert not run.alive()
     assert "Traceback" not in run.text

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, expect
 from shop_parts import open_shop
 from shopper import Shopper, chromium, open_browser
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 Enter = Callable[..., Shopper]
 
