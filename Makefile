@@ -6,10 +6,13 @@ PYTHON ?= python3
 WORKERS ?= 3
 HELM ?= v3.19.0
 
-.PHONY: demo test check unit install helm constraints clean
+.PHONY: demo observe test check unit install chart-tools constraints clean
 
 demo: install            ## Train, start a broker and a worker, replay users the model never saw.
 	$(BIN)/innerloop demo
+
+observe: install         ## The demo, watched by Prometheus (the command prometheus), until Ctrl-C.
+	$(BIN)/innerloop observe
 
 test: check unit         ## Everything that CI runs.
 
@@ -33,10 +36,23 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[demo,dev]'
 	touch $@
 
-helm: $(BIN)/helm        ## Helm, for the tests of the chart, which skip without it. Needs Go.
+chart-tools: $(BIN)/helm $(VENV)/kubernetes-models/.installed ## What tests of the chart need, or skip: Go and Node build it.
 
 $(BIN)/helm:
 	GOBIN=$(abspath $(BIN)) go install -trimpath -ldflags='-s -w' helm.sh/helm/v3/cmd/helm@$(HELM)
+
+# Schemas of resources that are not Kubernetes' own.
+$(VENV)/kubernetes-models/.installed:
+	npm install --silent --no-audit --no-fund --ignore-scripts --prefix $(dir $@) \
+	  @kubernetes-models/keda@2.0.0 @kubernetes-models/prometheus-operator@6.0.0
+	touch $@
+
+audit: install           ## Bill of materials, secrets, known vulnerabilities (asks PyPI).
+	mkdir -p build
+	$(BIN)/cyclonedx-py requirements constraints.txt --pyproject pyproject.toml --of JSON --sv 1.6 \
+	  --validate --output-reproducible -o build/innerloop-sbom.json
+	git ls-files -z -- . ':!tests' ':!*.png' ':!*.gz' | xargs -0 $(BIN)/detect-secrets-hook
+	$(BIN)/pip-audit --strict --no-deps --disable-pip --progress-spinner off -r constraints.txt
 
 constraints: install     ## Pin the newest versions that fit pyproject.toml (then run the tests).
 	$(BIN)/uv pip compile --quiet --upgrade pyproject.toml --extra demo --extra dev --universal \

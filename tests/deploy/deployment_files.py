@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import yaml
@@ -28,16 +28,26 @@ KUBE_VERSIONS = ("1.27", "1.33")
 def tool(name: str, how: str) -> str:
     """Return a program's path; skip where it is missing, but fail in CI."""
     found = shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
-    if found is None:
-        message = f"{name} is not installed: {how}"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
-    return found
+    return found or _missing(name, how)
+
+
+def custom_resource_schemas() -> Path:
+    """Return the folder with the schemas of operators' resources, likewise."""
+    folder = Path(sys.prefix) / "kubernetes-models"
+    if not (folder / ".installed").is_file():
+        _missing("@kubernetes-models", "`make chart-tools` installs it with npm")
+    return folder
+
+
+def _missing(what: str, how: str) -> NoReturn:
+    message = f"{what} is not installed: {how}"
+    if os.environ.get("CI"):
+        pytest.fail(message)
+    pytest.skip(message)
 
 
 def helm() -> str:
-    return tool("helm", "`make helm` builds it with Go")
+    return tool("helm", "`make chart-tools` builds it with Go")
 
 
 def template(values: Mapping[str, Any], folder: Path, kube: str = KUBE_VERSIONS[-1]) -> str:

@@ -6,7 +6,8 @@ import copy
 import json
 import re
 import subprocess
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 import kubernetes_validate
 import pytest
@@ -17,14 +18,18 @@ from deployment_files import (
     KUBE_VERSIONS,
     assert_command_exists,
     attempt,
+    custom_resource_schemas,
     filled_secrets,
     helm,
     manifests,
     pod_specs,
     settings_of,
     template,
+    tool,
 )
+from pydantic import SecretStr
 
+from schemas.settings import Settings
 from worker.health import HEALTH_PATH, READY_PATH
 
 LEAST = {"kafka": {"bootstrapServers": "kafka:9092"}, "worker": {"bundle": {"existingClaim": "b"}}}
@@ -58,7 +63,7 @@ SETS = {
     },
 }
 NOT_KUBERNETES = {"PodMonitor", "PrometheusRule", "ScaledObject"}
-"""Of operators: their schemas are not in Kubernetes', so tests below look at what they say."""
+"""Of operators, with schemas of their own."""
 
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
@@ -99,6 +104,42 @@ def test_kubernetes_would_take_what_it_makes(chosen, kube, tmp_path):
     for document in documents:
         if document["kind"] not in NOT_KUBERNETES:
             kubernetes_validate.validate(document, kube, strict=True)
+
+
+def checked(resources: list[dict[str, Any]]) -> subprocess.CompletedProcess[str]:
+    script = Path(__file__).with_name("custom_resources.mjs")
+    node = tool("node", "the schemas of operators' resources are JavaScript")
+    return subprocess.run(
+        [node, str(script), str(custom_resource_schemas())],
+        input=json.dumps(resources), capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+
+
+def test_operators_would_take_what_it_makes(tmp_path):
+    documents = manifests(template(SETS["autoscaled"], tmp_path))
+    resources = [one for one in documents if one["kind"] in NOT_KUBERNETES]
+    assert {one["kind"] for one in resources} == NOT_KUBERNETES
+    done = checked(resources)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for resource in resources:
+        if resource["kind"] == "ScaledObject":
+            resource["spec"]["maxReplicaCount"] = "many"
+    done = checked(resources)
+    assert done.returncode == 1
+    assert "maxReplicaCount must be integer" in done.stdout
+
+
+def test_secrets_cannot_be_among_the_values():
+    """Whoever adds a secret setting has to refuse it in values.schema.json as well."""
+
+    def is_secret(annotation: Any) -> bool:
+        return annotation is SecretStr or any(map(is_secret, get_args(annotation)))
+
+    sections = SCHEMA["properties"]["settings"]["properties"]
+    for section, field in Settings.model_fields.items():
+        for name, setting in field.annotation.model_fields.items():
+            if is_secret(setting.annotation):
+                assert name in sections[section]["propertyNames"]["not"]["enum"], (section, name)
 
 
 def test_a_wrong_manifest_would_be_noticed(tmp_path):
