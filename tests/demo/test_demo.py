@@ -190,6 +190,6 @@ def test_observe_has_prometheus_watch_it_until_it_is_interrupted(
             groups = client.get("/rules").json()["data"]["groups"]
             assert "InnerloopWorkerStuck" in {r["name"] for g in groups for r in g["rules"]}
         run.process.send_signal(signal.SIGINT)
-        assert run.end() == 130, run.text
+        assert run.end() == 0, run.text
         assert not run.alive()
     assert "Traceback" not in run.text

@@ -19,7 +19,7 @@ from worker.observing.prometheus import PrometheusServer
 PATIENCE_S = 180.0
 # Longer stays longer, and each holds several scrapes, one second apart.
 WINDOWS = {
-    "5m": "6s", "15m": "8s", "30m": "8s", "1h": "10s", "6h": "15s", "3d": "20s", "1d": "60s",
+    "5m": "6s", "15m": "8s", "30m": "8s", "1h": "10s", "6h": "15s", "3d": "20s", "1d": "30s",
 }  # fmt: skip
 HOLD = "2s"
 LIMITS = {

@@ -19,6 +19,7 @@ from worker.cli.export_encoder import export_encoder
 from worker.cli.gateway import gateway_app
 from worker.cli.insights import insights_app
 from worker.cli.models import models_app
+from worker.cli.observe import observe
 from worker.cli.plan import plan
 from worker.cli.privacy import privacy_app
 from worker.cli.replay import replay
@@ -41,6 +42,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(demo)
+app.command()(observe)
 app.command()(train)
 app.command()(evaluate)
 app.command("worker")(run_worker)
