@@ -102,12 +102,11 @@ class PrivacyFollower:
         Raises:
             BrokerError: the topic cannot be read.
         """
+        # Asked first, so that requests of long ago need not be kept until the end is reached.
+        known = [partition for partition in sorted(self._begun) if self._knows_progress(partition)]
         self._read(_WAIT_S)
-        done = []
-        for partition in sorted(self._begun - self._reader.behind):
-            if self._knows_progress(partition):
-                self._begun.discard(partition)
-                done.append(partition)
+        done = [partition for partition in known if partition not in self._reader.behind]
+        self._begun.difference_update(done)
         return done
 
     def follow(self) -> None:
