@@ -68,8 +68,7 @@ class InsightsRun:
         """Wait until something holds; a process that ended meanwhile is a failure."""
         deadline = time.monotonic() + wait_s
         while not holds():
-            ended = [p.returncode for p in self._running if p.poll() not in (None, -9)]
-            assert not ended, f"a process ended with {ended}:\n{self.log[-3000:]}"
+            self._check_running()
             assert time.monotonic() < deadline, f"not in time: {what}\n{self.log[-3000:]}"
             time.sleep(0.3)
 
@@ -79,8 +78,13 @@ class InsightsRun:
         """Wait until something is as wanted; if it does not come to that, show how it differs."""
         deadline = time.monotonic() + wait_s
         while (found := number()) != wanted and time.monotonic() < deadline:
+            self._check_running()
             time.sleep(0.3)
         assert found == wanted, self.log[-2000:]
+
+    def _check_running(self) -> None:
+        ended = [p.returncode for p in self._running if p.poll() not in (None, -9)]
+        assert not ended, f"a process ended with {ended}:\n{self.log[-8000:]}"
 
     def outcomes(self) -> list[RecommendationOutcome]:
         """All records of the topic, copies included."""

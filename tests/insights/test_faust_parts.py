@@ -6,9 +6,16 @@ import asyncio
 from types import SimpleNamespace
 
 import pytest
+from aiokafka.errors import (
+    IllegalStateError,
+    KafkaError,
+    NotLeaderForPartitionError,
+    TopicAuthorizationFailedError,
+)
 from faust.types import TP
 
 from worker.insights.faust_parts import DurableTable, InsightsApp
+from worker.insights.reading import EndCheck
 
 SOURCE, OTHER = TP("clickstream", 0), TP("clickstream", 1)
 CHANGELOG = TP("insights-users", 0)
@@ -85,3 +92,37 @@ def test_records_are_asked_for_of_active_partitions_alone_and_not_while_they_mov
     found = asyncio.run(thread._fetch_records(client, active, 0.05, 100))
     assert found == ({SOURCE: ["record"]} if hindrance == "none" else {})
     assert fetcher.asked == ([{SOURCE}] if hindrance == "none" else [])
+
+
+class Ends:
+    """A consumer that has read a partition to its end, and is in trouble for a while."""
+
+    def __init__(self) -> None:
+        self.trouble: list[KafkaError] = []
+
+    async def highwaters(self, *partitions):
+        return dict.fromkeys(partitions, 5)
+
+    async def position(self, _):
+        if self.trouble:
+            raise self.trouble.pop()
+        return 5
+
+
+def test_partitions_that_move_during_a_look_at_their_ends_are_looked_at_again():
+    now = iter(range(10))
+    consumer, check = Ends(), EndCheck(lambda: True, lambda: next(now))
+
+    def look():
+        return asyncio.run(check.look(consumer, [SOURCE]))
+
+    assert look() == {}
+    assert look() == {SOURCE: 0}
+    for passing in (IllegalStateError("not assigned"), NotLeaderForPartitionError()):
+        consumer.trouble = [passing]
+        assert look() == {}
+        assert look() == {}  # what was seen before the trouble is void
+    assert look() == {SOURCE: 5}
+    consumer.trouble = [TopicAuthorizationFailedError("clickstream")]
+    with pytest.raises(TopicAuthorizationFailedError):
+        look()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 
+from aiokafka.errors import IllegalStateError, KafkaError
 from faust.types import TP
 from faust.types.transports import ConsumerT
+
+_LOG = logging.getLogger(__name__)
 
 
 class EndCheck:
@@ -30,6 +34,17 @@ class EndCheck:
         asked = list(partitions)
         if not asked:
             return {}
+        try:
+            return await self._look(consumer, asked)
+        except KafkaError as error:
+            if not (error.retriable or isinstance(error, IllegalStateError)):
+                raise
+            # Partitions have moved meanwhile, or a leader has: what was seen so far is void.
+            _LOG.info("no look at the ends of partitions: %s", error)
+            self._first.clear()
+            return {}
+
+    async def _look(self, consumer: ConsumerT, asked: list[TP]) -> dict[TP, int]:
         now = self._now_ms()
         ends = await consumer.highwaters(*asked)
         complete: dict[TP, int] = {}
