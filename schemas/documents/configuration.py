@@ -134,7 +134,7 @@ def _values(field: FieldInfo) -> str:
         str: "text",
         bool: "`true`, `false`",
         Path: "path",
-        SecretStr: "secret text",
+        SecretStr: "secret text",  # pragma: allowlist secret
     }
     name = (
         names.get(kind, "table of properties") if isinstance(kind, type) else "table of properties"
