@@ -19,7 +19,7 @@ _COLLECTOR = re.compile(r"Collector ready at (\S+)\n")
 _GATEWAY = re.compile(r"Gateway at (\S+)\n")
 _STOREFRONT = re.compile(r"Storefront at (\S+)\n")
 
-_UP_WITHIN_S = 180.0
+_UP_WITHIN_S = 300.0
 _WAIT_STEP_S = 0.05
 
 

@@ -13,7 +13,7 @@ from worker.demo.scrape import WorkerSample, fetch, parse
 from worker.demo.subscriber import Subscriber
 from worker.demo.visitors import Example, Visitors
 
-READY_WITHIN_S = 180.0
+READY_WITHIN_S = 300.0
 """How long the worker gets to load the bundle and the catalogue, seconds."""
 
 STALLED_AFTER_S = 60.0

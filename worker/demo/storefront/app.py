@@ -15,10 +15,10 @@ from litestar import Litestar, MediaType, Request, Response, get, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.static_files import create_static_files_router
 
-from schemas.errors import BrokerError
+from schemas.errors import InnerloopError
 from worker.demo.storefront.goods import Goods
 from worker.demo.storefront.guests import Guest, Guests
-from worker.demo.storefront.start_shelf import NoAnswerError, StartShelf
+from worker.demo.storefront.start_shelf import StartShelf
 from worker.subscriber.async_client import AsyncRecommendationClient
 from worker.subscriber.tokens import TokenError
 
@@ -102,7 +102,7 @@ def _handlers(shop: Shop) -> list[HTTPRouteHandler]:
     async def start() -> Response[Any]:
         try:
             return _json(await shop.start.document())
-        except (NoAnswerError, BrokerError) as error:
+        except InnerloopError as error:
             return _trouble(503, str(error))
 
     @post("/api/visitor", status_code=200)
@@ -117,7 +117,7 @@ def _handlers(shop: Shop) -> list[HTTPRouteHandler]:
             return _trouble(401, str(error))
         try:
             request_id = await asyncio.to_thread(shop.erase, user_id)
-        except BrokerError as error:
+        except InnerloopError as error:
             return _trouble(503, str(error))
         return Response({"request_id": request_id}, status_code=202, headers=_NO_STORE)
 
