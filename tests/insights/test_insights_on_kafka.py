@@ -20,6 +20,8 @@ from worker.insights.report import make_report
 from worker.insights.topics import insights_topics
 from worker.kafka_admin import create_topics
 
+pytestmark = pytest.mark.timeout(900)
+
 
 def batch(settings, made) -> Recomputed:
     insights = settings.insights
