@@ -11,6 +11,7 @@ from __future__ import annotations
 from schemas.settings.insights import InsightsSettings
 from schemas.settings.kafka import MANAGED_PROPERTIES, KafkaSettings, WireSettings
 from schemas.settings.learning import TrainingSettings, TuningSettings
+from schemas.settings.logging import LoggingSettings
 from schemas.settings.policy import PolicySettings, Restriction, ScoreRule
 from schemas.settings.privacy import PrivacySettings
 from schemas.settings.root import Settings, load_settings
@@ -25,6 +26,7 @@ __all__ = [
     "GatewaySettings",
     "InsightsSettings",
     "KafkaSettings",
+    "LoggingSettings",
     "MetricsSettings",
     "PolicySettings",
     "PrivacySettings",

@@ -20,6 +20,7 @@ from schemas.settings.errors import explain
 from schemas.settings.insights import InsightsSettings
 from schemas.settings.kafka import KafkaSettings, WireSettings
 from schemas.settings.learning import TrainingSettings, TuningSettings
+from schemas.settings.logging import LoggingSettings
 from schemas.settings.policy import PolicySettings
 from schemas.settings.privacy import PrivacySettings
 from schemas.settings.serving import MetricsSettings, WorkerSettings
@@ -51,6 +52,7 @@ class Settings(BaseSettings):
     tuning: TuningSettings = TuningSettings()
     insights: InsightsSettings = InsightsSettings()
     metrics: MetricsSettings = MetricsSettings()
+    logging: LoggingSettings = LoggingSettings()
     privacy: PrivacySettings = PrivacySettings()
     collector: CollectorSettings = CollectorSettings()
     subscriber: SubscriberSettings = SubscriberSettings()

@@ -16,7 +16,7 @@ from worker.broker.readiness import free_port
 from worker.observing.config import Targets, local_config
 from worker.observing.prometheus import PrometheusServer
 
-PATIENCE_S = 180.0
+PATIENCE_S = 300.0
 # Longer stays longer, and each holds several scrapes, one second apart.
 WINDOWS = {
     "5m": "6s", "15m": "8s", "30m": "8s", "1h": "10s", "6h": "15s", "3d": "20s", "1d": "30s",

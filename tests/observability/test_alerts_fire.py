@@ -22,7 +22,7 @@ from schemas.settings import Settings
 from worker.broker.readiness import free_port
 from worker.service import WorkerService
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 ITEMS = 5
 MANY_ITEMS = 400

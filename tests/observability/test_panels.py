@@ -25,7 +25,7 @@ from running_worker import make_topics, running, with_worker
 from schemas.settings import Settings
 from worker.broker.readiness import free_port
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 KEY = "a write key of the test's own"
 ITEMS = 12

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Annotated
 
 import typer
 
 from worker.cli.options import BootstrapServersOption, ConfigOption, PropertyOption, settings_from
+from worker.logs import set_up_logging
 
 
 def collect(
@@ -58,10 +58,7 @@ def collect(
             "allowed_origins": tuple(allow_origin) if allow_origin else None,
         },
     )
-    logging.basicConfig(
-        level=logging.DEBUG if verbose else logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
+    set_up_logging(settings.logging, verbose=verbose)
 
     from producer.collector.server import serve
 

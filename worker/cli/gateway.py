@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Annotated
 
 import typer
 
 from worker.cli.options import BootstrapServersOption, ConfigOption, PropertyOption, settings_from
+from worker.logs import set_up_logging
 
 gateway_app = typer.Typer(
     help="Give browsers their users' recommendations, as Server-Sent Events.", no_args_is_help=True
@@ -81,10 +81,7 @@ def serve_gateway(
             "open": open_ or None,
         },
     )
-    logging.basicConfig(
-        level=logging.DEBUG if verbose else logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
+    set_up_logging(settings.logging, verbose=verbose)
 
     from worker.subscriber.gateway.server import serve
 

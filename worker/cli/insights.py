@@ -13,6 +13,7 @@ from worker.cli.options import (
     PropertyOption,
     settings_from,
 )
+from worker.logs import set_up_logging
 
 insights_app = typer.Typer(
     help="What became of recommendations, what is trending, and drift.", invoke_without_command=True
@@ -67,10 +68,7 @@ def run(
             "metrics_port": metrics_port,
         },
     )
-    logging.basicConfig(
-        level=logging.DEBUG if verbose else logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
+    set_up_logging(settings.logging, verbose=verbose)
     if not verbose:
         # Their words on every assignment and commit; what goes wrong they say louder.
         for chatty in ("faust", "mode", "aiokafka", "worker.insights.faust_parts"):

@@ -17,6 +17,7 @@ from worker.cli.options import (
     PropertyOption,
     settings_from,
 )
+from worker.logs import set_up_logging
 
 _LOG = logging.getLogger(__name__)
 
@@ -82,10 +83,7 @@ def run_worker(
             "worker.bundle is not set; name a bundle with --bundle, `innerloop train` makes one; "
             "or serve what `innerloop models` publishes, with --follow-models"
         )
-    logging.basicConfig(
-        level=logging.DEBUG if verbose else logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
+    set_up_logging(settings.logging, verbose=verbose)
 
     import torch
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-import logging
 import signal
 from typing import Annotated
 
 import typer
 
 from worker.cli.options import BootstrapServersOption, ConfigOption, PropertyOption, settings_from
+from worker.logs import set_up_logging
 
 sink_app = typer.Typer(help="Copy recommendations into a store.", no_args_is_help=True)
 
@@ -44,10 +44,7 @@ def redis_(
     from schemas.errors import SettingsError
 
     settings = settings_from(config, bootstrap_servers, properties, sink={"redis_url": url})
-    logging.basicConfig(
-        level=logging.DEBUG if verbose else logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
+    set_up_logging(settings.logging, verbose=verbose)
     if importlib.util.find_spec("redis") is None:
         raise SettingsError(
             "innerloop sink redis needs the package redis: pip install innerloop[redis]"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Annotated
 
 import typer
 
 from worker.cli.options import BootstrapServersOption, ConfigOption, PropertyOption, settings_from
+from worker.logs import set_up_logging
 
 
 def storefront(
@@ -35,10 +35,7 @@ def storefront(
     it.
     """
     settings = settings_from(config, bootstrap_servers, properties)
-    logging.basicConfig(
-        level=logging.DEBUG if verbose else logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
+    set_up_logging(settings.logging, verbose=verbose)
 
     from producer import Tracker
     from producer.privacy import PrivacyRequests
