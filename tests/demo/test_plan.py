@@ -35,14 +35,15 @@ def test_every_step_is_a_command(tmp_path: Path) -> None:
         made.catalog_command("h:1"),
         made.worker_command("h:1", 8),
         made.replay_command("h:1"),
-        made.collector_command("h:1"),
-        made.gateway_command("h:1"),
-        made.storefront_command("h:1", "http://h:2", "http://h:3"),
+        made.collector_command("h:1", "http://h:4"),
+        made.gateway_command("h:1", "http://h:4"),
+        made.storefront_command("h:1", 4, "http://h:2", "http://h:3"),
     ]
     dataset, train, _, topics, catalog, worker, replay, *page = map(parse, steps)
-    storefront = page[-1]
+    collector, gateway, storefront = page
+    assert collector["allow_origin"] == gateway["allow_origin"] == ["http://h:4"]
     assert (storefront["collector"], storefront["gateway"]) == ("http://h:2", "http://h:3")
-    assert storefront["port"] == made.page_port
+    assert storefront["port"] == 4
     assert (dataset["events"], dataset["seed"]) == (12_000, 3)
     assert (train["events"], train["items"]) == (made.events_file, made.items_file)
     assert (train["epochs"], train["seed"], train["out"]) == (2, 3, made.bundle)
@@ -89,12 +90,11 @@ def test_the_settings_file_is_all_that_commands_need(
     assert settings.training == TrainingSettings()
 
 
-def test_collector_and_gateway_serve_the_page_and_no_other(tmp_path: Path) -> None:
+def test_collector_and_gateway_have_keys_of_this_run_alone(tmp_path: Path) -> None:
     made, other = plan(tmp_path), plan(tmp_path)
     made.config.write_text(made.config_text())
     settings = load_settings(made.config)
-    origin = f"http://127.0.0.1:{made.page_port}"
-    assert settings.collector.allowed_origins == settings.gateway.allowed_origins == (origin,)
+    assert settings.collector.allowed_origins == settings.gateway.allowed_origins == ()
     keys = (*settings.collector.write_keys.values(), *settings.gateway.token_secrets.values())
     assert [key.get_secret_value() for key in keys] == [made.write_key, made.token_secret]
     assert made.write_key not in repr(made) and made.token_secret not in repr(made)

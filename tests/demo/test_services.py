@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import io
 import re
+import socket
+import sys
 from pathlib import Path
 
 import pytest
 from demo_parts import plan
+from prometheus_client import CollectorRegistry, start_http_server
 from rich.console import Console
 
 from schemas.errors import DemoError
+from worker.broker.readiness import HOST, reserved_port
 from worker.demo import run as run_module
 from worker.demo import services
 from worker.demo.run import Demo, Stream
@@ -44,6 +48,24 @@ class Service:
 def test_an_address_is_taken_once_its_line_is_whole() -> None:
     service = Service("Metrics…\n", "Gateway at http://127.0.0.1:4", "5123\nmore")
     assert address_of(service, TOLD) == "http://127.0.0.1:45123"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ports are reserved on Linux alone")
+def test_a_reserved_port_is_nobody_elses_and_can_be_listened_on() -> None:
+    with reserved_port() as port:
+        with socket.socket() as other, pytest.raises(OSError, match="in use"):
+            other.bind((HOST, port))
+        with socket.socket() as caller, pytest.raises(ConnectionRefusedError):
+            caller.connect((HOST, port))
+        server, thread = start_http_server(port, HOST, CollectorRegistry())
+        try:
+            socket.create_connection((HOST, port)).close()
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join()
+        with socket.create_server((HOST, port)):
+            socket.create_connection((HOST, port)).close()
 
 
 def test_a_service_that_ends_or_says_nothing_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from schemas.settings import TrainingSettings
 from worker.broker.embedded import CONSUMER_PROPERTIES
-from worker.broker.readiness import HOST, free_port
+from worker.broker.readiness import HOST
 
 CUT = 0.75
 """Users first seen after this quantile of first-event times are kept from training, and replayed.
@@ -34,8 +34,6 @@ class DemoPlan:
     seed: int
     fresh: bool
     """Train again even if a bundle of the same data and settings is there."""
-    page_port: int = field(default_factory=free_port)
-    """Of the storefront: collector and gateway have to know its origin before it is there."""
     write_key: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
     """Of the collector, for this run alone."""
     token_secret: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
@@ -78,8 +76,7 @@ class DemoPlan:
 
     def config_text(self) -> str:
         """Return the content of `config`."""
-        origin = f"http://{HOST}:{self.page_port}"
-        door: dict[str, object] = {"port": 0, "metrics_port": 0, "allowed_origins": [origin]}
+        door: dict[str, object] = {"port": 0, "metrics_port": 0}
         sections: dict[str, dict[str, object]] = {
             "kafka.consumer_properties": dict(CONSUMER_PROPERTIES),
             "policy": {"reason_types": True},
@@ -91,7 +88,7 @@ class DemoPlan:
         return (
             "# Written by `innerloop demo` for the commands that it runs: what consumers of the\n"
             "# embedded broker need, so as not to wait long for partitions and for records; and\n"
-            "# what collector and gateway need to serve the storefront's page, and no other.\n"
+            "# what collector, gateway and the storefront's page need for each other.\n"
         ) + "\n".join(_toml(name, values) for name, values in sections.items())
 
     def dataset_command(self) -> list[str]:
@@ -122,17 +119,19 @@ class DemoPlan:
         options = ["--bundle", str(self.bundle), "--metrics-port", str(metrics_port)]
         return ["worker", *options, *self._connection(brokers)]
 
-    def collector_command(self, brokers: str) -> list[str]:
-        """Run the collector."""
-        return ["collect", *self._connection(brokers)]
+    def collector_command(self, brokers: str, page: str) -> list[str]:
+        """Run the collector, for the page of this origin."""
+        return ["collect", "--allow-origin", page, *self._connection(brokers)]
 
-    def gateway_command(self, brokers: str) -> list[str]:
-        """Run the gateway for browsers."""
-        return ["gateway", "serve", *self._connection(brokers)]
+    def gateway_command(self, brokers: str, page: str) -> list[str]:
+        """Run the gateway for browsers, for the page of this origin."""
+        return ["gateway", "serve", "--allow-origin", page, *self._connection(brokers)]
 
-    def storefront_command(self, brokers: str, collector: str, gateway: str) -> list[str]:
-        """Serve the page that talks to the collector and the gateway at these origins."""
-        options = ["--collector", collector, "--gateway", gateway, "--port", str(self.page_port)]
+    def storefront_command(
+        self, brokers: str, port: int, collector: str, gateway: str
+    ) -> list[str]:
+        """Serve the page, which talks to the collector and the gateway at these origins."""
+        options = ["--collector", collector, "--gateway", gateway, "--port", str(port)]
         return ["storefront", *options, *self._connection(brokers)]
 
     def replay_command(self, brokers: str) -> list[str]:

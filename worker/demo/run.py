@@ -14,7 +14,7 @@ from rich.text import Text
 
 from schemas.errors import DemoError
 from worker.broker.embedded import PARTITIONS
-from worker.broker.readiness import free_port
+from worker.broker.readiness import reserved_port
 from worker.demo.bundle import reusable
 from worker.demo.children import Child, Children, command_name, interrupted_by_signals
 from worker.demo.frame import Frame
@@ -137,13 +137,13 @@ class Demo:
         self._say("Topics and catalogue")
         self._run(children, "topics", self._plan.topics_command(address), logged=True)
         self._run(children, "catalog", self._plan.catalog_command(address), logged=True)
-        port = free_port()
-        self._say("The worker")
-        worker = start("worker", self._plan.worker_command(address, port))
-        self._say("Collector, gateway and storefront, while it loads")
-        page = start_page(self._plan, address, start)
-        stream = Stream(broker, worker, address, port, page)
-        sample = Watch(worker, port, stream.lasting).wait_until_ready(PARTITIONS)
+        with reserved_port() as port:
+            self._say("The worker")
+            worker = start("worker", self._plan.worker_command(address, port))
+            self._say("Collector, gateway and storefront, while it loads")
+            page = start_page(self._plan, address, start)
+            stream = Stream(broker, worker, address, port, page)
+            sample = Watch(worker, port, stream.lasting).wait_until_ready(PARTITIONS)
         self._console.print(f"ready: {sample.items:,.0f} items; metrics at {metrics_url(port)}")
         self._say(f"A shop to click in: {page.address}")
         return stream

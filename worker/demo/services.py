@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from schemas.errors import DemoError
+from worker.broker.readiness import HOST, reserved_port
 from worker.demo.children import Child
 from worker.demo.plan import DemoPlan
 
@@ -37,11 +38,14 @@ def start_page(plan: DemoPlan, brokers: str, start: Start) -> Page:
     Raises:
         DemoError: one ends, or does not come up in time.
     """
-    collector = start("collector", plan.collector_command(brokers))
-    gateway = start("gateway", plan.gateway_command(brokers))
-    origins = address_of(collector, _COLLECTOR), address_of(gateway, _GATEWAY)
-    storefront = start("storefront", plan.storefront_command(brokers, *origins))
-    return Page(address_of(storefront, _STOREFRONT), (collector, gateway, storefront))
+    # The page's port is to be known before it is there: collector and gateway allow its origin.
+    with reserved_port() as port:
+        page = f"http://{HOST}:{port}"
+        collector = start("collector", plan.collector_command(brokers, page))
+        gateway = start("gateway", plan.gateway_command(brokers, page))
+        origins = address_of(collector, _COLLECTOR), address_of(gateway, _GATEWAY)
+        storefront = start("storefront", plan.storefront_command(brokers, port, *origins))
+        return Page(address_of(storefront, _STOREFRONT), (collector, gateway, storefront))
 
 
 def broker_address(broker: Child) -> str:
