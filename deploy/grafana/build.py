@@ -323,6 +323,21 @@ def health() -> list[Panel]:
             "short",
             "Revisions.",
         ),
+        time_series(
+            "Privacy requests",
+            {
+                "{{action}} {{result}}": "sum by (action, result) "
+                f"(innerloop_privacy_requests_total{{{WORKER}}})"
+            },
+            "short",
+            "Since the workers' start.",
+        ),
+        time_series(
+            "Users barred",
+            {"{{instance}}": f"innerloop_privacy_users_barred{{{WORKER}}}"},
+            "short",
+            "Users erased, or who withdrew consent, of each worker's partitions.",
+        ),
         row("Collector and gateway"),
         time_series(
             "Collector: requests by status",

@@ -14,11 +14,13 @@ from pathlib import Path
 import pytest
 from asking import Asking, prometheus, wait_until
 from busy_shop import BusyShop, publish_items
+from confluent_kafka import Producer
 from fake_model import FakeModel
 from prometheus_files import rules
 from running_worker import make_topics, with_worker
 
 from schemas.settings import Settings
+from schemas.topics import Topic
 from worker.broker.readiness import free_port
 from worker.service import WorkerService
 
@@ -105,6 +107,12 @@ class Shop:
         self.asking = Asking(stack.enter_context(prometheus(folder, targets)))
         self.visitors = stack.enter_context(BusyShop(settings, ITEMS))
 
+    def say(self, garbage: str, topic: Topic) -> None:
+        """Put something on a topic that does not belong there."""
+        producer = Producer(self.settings.kafka.producer_config())
+        producer.produce(self.settings.kafka.topic(topic), key="somebody", value=garbage)
+        assert producer.flush(60) == 0
+
     def fires(self, *names: str) -> None:
         for name in names:
             self.asking.await_firing(name)
@@ -147,9 +155,10 @@ def test_faults_of_one_worker_and_its_visitors(shop: Shop) -> None:
         shop.falls_silent("InnerloopHitRateDrop")
 
         shop.visitors.open.clear()
-        shop.fires("InnerloopNoEvents")
+        shop.say("forget somebody", Topic.PRIVACY)
+        shop.fires("InnerloopNoEvents", "InnerloopPrivacyRequestUnread")
         shop.visitors.open.set()
-        shop.falls_silent("InnerloopNoEvents")
+        shop.falls_silent("InnerloopNoEvents", "InnerloopPrivacyRequestUnread")
 
 
 def test_faults_of_a_second_worker(shop: Shop) -> None:

@@ -128,21 +128,36 @@ def finite(series: dict[str, Any]) -> bool:
     return math.isfinite(float(series["value"][1]))
 
 
-def lacking(asking: Asking) -> list[str]:
-    """Return in words which panels show nothing, or what their legends lack."""
-    found = []
-    for name, dashboard in dashboards().items():
-        for panel in panels(dashboard):
-            answers = [(t, asking.query(filled(t["expr"]))) for t in panel["targets"]]
-            where = f"{name}: {panel['title']}"
-            found += [f"{where}: empty: {t['expr']}" for t, series in answers if not series]
-            if not any(finite(one) for _, series in answers for one in series):
-                found.append(f"{where}: no number")
-            for target, series in answers:
-                named = set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]))
-                if any(named - one["metric"].keys() for one in series):
-                    found.append(f"{where}: not all series have {sorted(named)}")
+def faults(asking: Asking, panel: dict[str, Any]) -> list[str]:
+    """Return in words what a panel does not show, or what its legends lack."""
+    answers = [(t, asking.query(filled(t["expr"]))) for t in panel["targets"]]
+    found = [f"empty: {target['expr']}" for target, series in answers if not series]
+    if not any(finite(one) for _, series in answers for one in series):
+        found.append("no number")
+    for target, series in answers:
+        named = set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]))
+        if any(named - one["metric"].keys() for one in series):
+            found.append(f"not all series have {sorted(named)}")
     return found
+
+
+class Waiting:
+    """The panels that have not shown what they should yet; those that have, have."""
+
+    def __init__(self, asking: Asking) -> None:
+        self._asking = asking
+        self.faults: dict[str, list[str]] = {}
+        self._panels = {
+            f"{name}: {panel['title']}": panel
+            for name, dashboard in dashboards().items()
+            for panel in panels(dashboard)
+        }
+
+    def over(self) -> bool:
+        """Look once more; return whether all have shown it."""
+        self.faults = {name: faults(self._asking, panel) for name, panel in self._panels.items()}
+        self._panels = {name: p for name, p in self._panels.items() if self.faults[name]}
+        return not self._panels
 
 
 def send(deployment: Deployment) -> None:
@@ -171,16 +186,18 @@ def test_every_panel_of_every_dashboard_shows_something(deployment: Deployment) 
         return len(asking.query('up{job=~"innerloop-.*"} == 1')) == len(PROCESSES)
 
     wait_until(all_answer, "all processes scraped", said)
+    waiting = Waiting(asking)
+
+    def all_have_shown() -> bool:
+        send(deployment)
+        return waiting.over()
+
     with page(deployment):
+        wait_until(all_have_shown, "all panels", lambda: [waiting.faults, said()])
 
-        def nothing_lacks() -> bool:
-            send(deployment)
-            return not lacking(asking)
-
-        wait_until(nothing_lacks, "all panels", lambda: [*lacking(asking), said()])
-
-    recorded = {rule["record"] for rule in rules("record")}
-    assert not {name for name in recorded if not asking.query(name)}
+    for rule in rules("record"):
+        name = rule["record"]
+        wait_until(lambda name=name: bool(asking.query(name)), name)
     for name in PROCESSES:
         at = f"http://127.0.0.1:{deployment.ports[name]}/metrics"
         text = httpx.get(at, timeout=60, trust_env=False).text
