@@ -17,6 +17,7 @@ from schemas.privacy import PrivacyAudit
 from schemas.settings import Settings
 from schemas.topics import Topic
 from schemas.user_state import UserState
+from worker.clients import make_reader
 
 ITEMS = 40
 decode_audit = msgspec.json.Decoder(PrivacyAudit).decode
@@ -78,7 +79,18 @@ class Shop:
         """Wait until that many of the requests are done, or all."""
         wanted = set(requests)
         number = len(wanted) if least is None else least
-        wait_until(lambda: len(wanted & self.audit().keys()) >= number, "requests carried out")
+        reader = make_reader(self.settings, Topic.PRIVACY_AUDIT, wait_ms=50)
+        reader.add(range(self.settings.kafka.partitions))
+        found: set[str] = set()
+
+        def done() -> bool:
+            found.update((message.key() or b"").decode() for message in reader.read(1000, 0.1))
+            return len(wanted & found) >= number
+
+        try:
+            wait_until(done, "requests carried out")
+        finally:
+            reader.close()
 
     def erase(self, users: Iterable[str]) -> dict[str, str]:
         """Return the request for each user."""
