@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import StringIO
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import polars as pl
 from demo_parts import plan
 from rich.console import Console
 
-from worker.demo.children import Children
+from worker.demo.children import Children, interrupted_by_signals
 from worker.demo.plan import DemoPlan
 from worker.demo.run import Demo, Stream
 
@@ -83,7 +83,11 @@ def open_shop(folder: Path, text_encoder: Path) -> Iterator[Stream]:
 def main() -> None:
     """Serve it until Ctrl-C, to look at."""
     folder, text_encoder = map(Path, sys.argv[1:])
-    with open_shop(folder, text_encoder) as stream:
+    with (
+        suppress(KeyboardInterrupt),
+        interrupted_by_signals(),
+        open_shop(folder, text_encoder) as stream,
+    ):
         print(stream.page.address, flush=True)
         signal.pause()
 
