@@ -201,6 +201,8 @@ def test_processes_get_commands_settings_and_probes_that_exist(chosen, tmp_path,
             assert settings.worker.instance_id == "shop-worker-0"
             folder = settings.worker.state_folder
             assert folder is None or any(folder.is_relative_to(mount) for mount in mounted)
+            compiled = Path(variables.get("NUMBA_CACHE_DIR", "/tmp"))
+            assert compiled == Path("/tmp") or any(map(compiled.is_relative_to, mounted))
             assert settings.worker.bundle is not None
             assert any(settings.worker.bundle.is_relative_to(mount) for mount in mounted)
         if component == "insights":
