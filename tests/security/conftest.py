@@ -19,6 +19,7 @@ from tokens import serve_tokens
 from schemas.access import Identity
 from schemas.errors import BrokerError
 from worker.access_control import access_of, bindings, create
+from worker.broker.kafka import BOOTSTRAP_VARIABLE
 from worker.broker.kafka_jars import find_program, resolve_jars
 from worker.kafka_admin import create_topics
 
@@ -29,7 +30,7 @@ def _started(kafka: SecuredKafka) -> None:
         resolve_jars()
     except BrokerError as error:
         reason = f"no real Kafka broker: {error}"
-        if os.environ.get("CI"):
+        if os.environ.get("CI") and not os.environ.get(BOOTSTRAP_VARIABLE):
             pytest.fail(f"{reason} (CI is set, so this is a failure)")
         pytest.skip(reason)
     kafka.start()

@@ -8,6 +8,7 @@ import subprocess
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from certificates import Authority, Certificate
@@ -18,7 +19,7 @@ from tokens import AUDIENCE, ISSUER, TokenEndpoint, TokenSigner
 from schemas.errors import BrokerError
 from worker.broker.kafka import _LOGGING
 from worker.broker.kafka_jars import find_program, resolve_jars
-from worker.broker.readiness import free_port, wait_for_port
+from worker.broker.readiness import reserved_port, wait_for_port
 
 ADMIN = "admin"
 PASSWORD = "a password of {}"
@@ -79,7 +80,8 @@ class SecuredKafka:
         self.stranger = Authority(folder / "other-ca", "another authority")
         self.signer = TokenSigner(folder)
         self._users = users
-        self._ports = {name: free_port() for name in _LISTENERS}
+        self._reserved = ExitStack()
+        self._ports = {name: self._reserved.enter_context(reserved_port()) for name in _LISTENERS}
         self._process: subprocess.Popen[bytes] | None = None
         self._log = folder / "broker.log"
 
@@ -147,6 +149,7 @@ class SecuredKafka:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+        self._reserved.close()
 
     def log_text(self) -> str:
         return self._log.read_text(errors="replace") if self._log.is_file() else ""

@@ -21,12 +21,16 @@ from schemas.settings import Settings
 from schemas.topics import Topic
 from worker.dead_letters.inspection import inspect
 from worker.dead_letters.records import Selection
+from worker.dead_letters.replay import replay
+from worker.insights.report import make_report
 from worker.kafka_admin import consumer_lag, inspect_topics
+from worker.privacy.inquiry import AuditTrail, held_about
 from worker.rollout.plan_log import PlanLog
 from worker.subscriber import RecommendationClient
 from worker.subscriber.redis_sink.metrics import SinkMetrics
 from worker.subscriber.redis_sink.service import RedisSink
 from worker.subscriber.titles import Titles
+from worker.topic_history import read_history
 
 ITEMS = 12
 
@@ -88,7 +92,7 @@ def test_answers_are_copied_into_redis(shop: SecuredShop):
 
 
 @pytest.mark.kafka
-def test_what_operators_do(shop: SecuredShop, tmp_path):
+def test_what_operators_do(shop: SecuredShop):
     admin = shop.by_password(Identity.ADMIN)
     assert not any(state.differences for state in inspect_topics(admin))
     assert consumer_lag(admin, admin.worker.group_id)
@@ -96,9 +100,25 @@ def test_what_operators_do(shop: SecuredShop, tmp_path):
     log.read_to_end()
     assert log.latest is None
     log.close()
-    assert inspect(shop.by_password(Identity.OPERATOR), Selection(), 1).groups == {}
+    operator = shop.by_password(Identity.OPERATOR)
+    inspect(operator, Selection(), 1)
+    replay(operator, Selection())
     with PrivacyRequests(shop.by_certificate(Identity.PRIVACY)) as requests:
         assert requests.grant_consent("u-1")
+    assert AuditTrail(shop.by_token(Identity.PRIVACY)).of("no request") == []
+    found = held_about(shop.by_certificate(Identity.EXPORT), "nobody")
+    assert not any(found["topics"].values())
     titles = Titles(shop.by_password(Identity.SUBSCRIBER))
     assert titles.wait(PATIENCE_S)
     titles.close()
+
+
+@pytest.mark.kafka
+def test_what_analysts_read(shop: SecuredShop):
+    publish_items(shop.by_password(Identity.LOADER))
+    with Tracker(shop.by_password(Identity.TRACKER)) as tracker:
+        tracker.view("u-history", "i1").wait(PATIENCE_S)
+    analyst = shop.by_token(Identity.ANALYST)
+    history = read_history(analyst)
+    assert len(history.items) == ITEMS and len(history.log) > 0
+    make_report(analyst, again=True)
