@@ -137,6 +137,8 @@ def test_faults_of_one_worker_and_its_visitors(shop: Shop) -> None:
     with worker(shop.settings, Model(shop.device), shop.ports[0]):
         shop.falls_silent("InnerloopNoWorker")
 
+        # One that hangs while it starts is not stuck but not ready: the other test's.
+        wait_until(lambda: bool(shop.asking.query("innerloop_ready == 1")), "the worker ready")
         with shop.device.hanging():
             shop.fires("InnerloopWorkerStuck")
         shop.falls_silent("InnerloopWorkerStuck")
