@@ -222,6 +222,7 @@ def _operator(names: _Names) -> Iterable[Grant]:
 def _analyst(names: _Names) -> Iterable[Grant]:
     for topic in (Topic.CLICKSTREAM, Topic.CATALOG, Topic.RECOMMENDATIONS, Topic.OUTCOMES):
         yield names.read(topic, "history")
+    yield names.read(Topic.PRIVACY, "whom to leave out")
     yield names.unjoined()
 
 

@@ -25,6 +25,7 @@ from worker.data import EventLog, ItemTable
 from worker.event_arrays import by_first_appearance
 from worker.kafka_connection import connect
 from worker.model.bundle import OffsetRange, TopicRange
+from worker.privacy.admission import RequestsSoFar
 from worker.stages.decode import Decoder, EventColumns, position
 from worker.topic_span import TopicSpan
 
@@ -32,6 +33,7 @@ LEFT_OUT = {
     "unusable_items": "catalogue records that cannot be used",
     "unusable_events": "events that cannot be used",
     "without_consent": "without consent",
+    "barred": "of users who asked to be erased, or withdrew consent",
     "no_evidence": "of a type that is no evidence of liking an item",
     "unknown_items": "on items that the catalogue does not hold",
     "duplicates": "duplicates by event_id",
@@ -89,7 +91,8 @@ def read_history(
                     f"topic {catalog_topic.name} holds no items"
                     f" ({catalogue.unusable:,} records cannot be used); publish the catalogue first"
                 )
-            events = _EventRecords(settings, codec, items)
+            requests = RequestsSoFar(settings, codec, replicas, on_phase, on_step)
+            events = _EventRecords(settings, codec, items, requests)
             click_topic.read(events.take, on_phase, on_step)
         finally:
             click_topic.close()
@@ -152,7 +155,10 @@ class _CatalogueRecords:
 class _EventRecords:
     """The usable events of the records, a few bytes each, in the order of reading."""
 
-    def __init__(self, settings: Settings, codec: Codec, items: ItemTable) -> None:
+    def __init__(
+        self, settings: Settings, codec: Codec, items: ItemTable, requests: RequestsSoFar
+    ) -> None:
+        self._requests = requests
         self._decoder = Decoder(
             codec,
             max_bytes=settings.worker.max_event_bytes,
@@ -173,8 +179,10 @@ class _EventRecords:
         decoded = self._decoder.decode(messages)
         self.left_out["unusable_events"] += len(decoded.dead_letters)
         self.left_out["without_consent"] += decoded.without_consent
-        for i in range(len(decoded.events)):
-            self._add(decoded.events, i)
+        events, barred = self._requests.admit(decoded.events)
+        self.left_out["barred"] += barred
+        for i in range(len(events)):
+            self._add(events, i)
 
     def log(self) -> EventLog:
         """Return the events, each event_id's first, by time; count the duplicates."""

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from producer import PrivacyRequests
 from producer.datasets import EventFile, open_items
 from producer.replay import replay
 from schemas.catalog import CatalogItem
@@ -164,7 +165,12 @@ def test_what_cannot_be_used_is_left_out_and_counted(
         event("e9", item_id="gone"),
         event("e1", item_id="b", time=9000),
     ]
+    bad += [event("e10", user_id="erased"), event("e11", user_id="withdrawn")]
     produce_all(embedded_settings, Topic.CLICKSTREAM, [*good, *bad])
+    with PrivacyRequests(embedded_settings) as requests:
+        requests.erase("erased")
+        requests.withdraw_consent("withdrawn")
+        requests.grant_consent("u")
 
     history = read_history(embedded_settings)
 
@@ -179,6 +185,7 @@ def test_what_cannot_be_used_is_left_out_and_counted(
         "unusable_items": 2,
         "unusable_events": 5,
         "without_consent": 1,
+        "barred": 2,
         "no_evidence": 3,
         "unknown_items": 1,
         "duplicates": 1,

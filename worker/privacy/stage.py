@@ -13,12 +13,13 @@ from schemas.privacy import PrivacyAction, PrivacyAudit
 from schemas.settings import KafkaSettings
 from schemas.topics import Topic
 from worker.metrics import Outcome, PrivacyResult, WorkerMetrics
+from worker.privacy.admission import is_barred
 from worker.privacy.barred import FOR_EVER
 from worker.privacy.carried_out import CarriedOut
 from worker.privacy.follower import PrivacyFollower
 from worker.privacy.records import PlacedRequest
 from worker.rollout.routing import pick
-from worker.stages.decode import NO_TIMESTAMP, EventColumns
+from worker.stages.decode import EventColumns
 from worker.stages.publish import OutgoingRecord
 
 _LOG = logging.getLogger(__name__)
@@ -100,19 +101,11 @@ class PrivacyStage:
         return done
 
     def admit(self, events: EventColumns) -> EventColumns:
-        """Return the events that may be used, and count the others.
-
-        An event is not used if it happened, or was published, at a time up to which its user's are
-        barred. By its own time an old one that is published late, or again, stays barred; by its
-        record's one that claims to be of the future.
-        """
+        """Return the events that may be used, and count the others; see `is_barred`."""
         until = self._follower.until(events.user_ids, events.partitions)
         if until is None:
             return events
-        times = np.array(events.times, np.int64)
-        published = np.array(events.record_times, np.int64)
-        happened = np.where(published == NO_TIMESTAMP, times, np.minimum(times, published))
-        barred = happened <= until
+        barred = is_barred(events, until)
         if not barred.any():
             return events
         withdrawn = int((until[barred] == FOR_EVER).sum())
