@@ -74,6 +74,8 @@ def serve(settings, produce_all, events=(), model: FakeModel | None = None) -> C
         wait_until(
             lambda: sum(worker.sample(ready, source=s) for s in sources) == PARTITIONS, "all taken"
         )
+        # They are kept once they are served, which takes more than their states.
+        wait_until(lambda: worker.sample("innerloop_ready") == 1.0, "all served")
         assert worker.sample("innerloop_restore_left_records") == 0
         counts = Counter({s: int(worker.sample(ready, source=s)) for s in sources})
         for result in ("restored", "adapted_again", "erased", "invalid"):
