@@ -244,9 +244,13 @@ def test_one_event_type_for_a_file_that_has_none(tmp_path: Path) -> None:
     [
         ("absent.csv", None, "does not exist"),
         ("empty.csv", b"", "is empty"),
-        ("empty.csv.gz", gzip.compress(b""), "is empty"),
+        ("empty.csv.gz", gzip.compress(b"", mtime=0), "is empty"),
         ("damaged.parquet", b"PAR1 and no more", "cannot be read"),
-        ("cut.csv.gz", gzip.compress(HEADER.encode() + b"u,i,view,1\n" * 9999)[:200], "cannot be"),
+        (
+            "cut.csv.gz",
+            gzip.compress(HEADER.encode() + b"u,i,view,1\n" * 9999, mtime=0)[:200],
+            "cannot be",
+        ),
         ("latin.csv", HEADER.encode() + b"\xe9,i,view,1500000000\n", "encoding, such as latin-1"),
         ("ragged.csv", HEADER.encode() + b"u,i,view,1500000000,x,y\n", "cannot be read"),
         ("broken.jsonl", b'{"user_id": "u"\n', "line 1 is no JSON object"),
