@@ -273,7 +273,8 @@ def test_a_broker_that_dies_and_comes_back(private_kafka_broker, make_settings, 
                 accepted.extend(sent.json()["event_ids"])
             return sent.status_code
 
-        assert send("before") == 202
+        # A broker just started can take longer than that for the first.
+        wait_until(lambda: send("before") == 202)
         private_kafka_broker.kill()
         assert send("away") == 503
         assert client.get(f"{address}/ready", timeout=120).status_code == 503
