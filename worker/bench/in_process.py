@@ -155,14 +155,17 @@ class InProcess:
             (user_id.encode(), record)
             for user_id, record in zip(known, self._records.encode(slots), strict=True)
         ]
-        for start in range(some, shop.users, _USERS_AT_ONCE):
-            entries = {}
-            for number in range(start, min(shop.users, start + _USERS_AT_ONCE)):
-                own, record = patterns[number % some]
-                user_id = shop.user_id(number)
-                # Ids of users are of one length, so nothing else of the record changes.
-                entries[user_id] = to_entry(b"", record.replace(own, user_id.encode()))
-            self._store.put(0, entries)
+        # Every other one first: LMDB would leave each page half empty if they came in order.
+        for first in (some, some + 1):
+            numbers = range(first, shop.users, 2)
+            for start in range(0, len(numbers), _USERS_AT_ONCE):
+                entries = {}
+                for number in numbers[start : start + _USERS_AT_ONCE]:
+                    own, record = patterns[number % some]
+                    user_id = shop.user_id(number)
+                    # Ids of users are of one length, so nothing else of the record changes.
+                    entries[user_id] = to_entry(b"", record.replace(own, user_id.encode()))
+                self._store.put(0, entries)
         for start in range(some, min(shop.users, resident), at_once):
             come = range(start, min(shop.users, resident, start + at_once))
             self._users.bring_in([shop.user_id(number) for number in come], [0] * len(come))
