@@ -111,7 +111,7 @@ def test_a_replay_killed_and_run_again_repeats_its_event_ids(
     command = [
         *(sys.executable, "-c", "from worker.cli import main; main()", "replay"),
         *("--events", str(file.path)),
-        *("--bootstrap-servers", kafka.bootstrap_servers, "--no-catalog", "--rate", "2000"),
+        *("--bootstrap-servers", kafka.bootstrap_servers, "--no-catalog", "--rate", "150"),
     ]
     environment = os.environ | {"INNERLOOP_KAFKA__TOPIC_PREFIX": kafka.topic_prefix}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
