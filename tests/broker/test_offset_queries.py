@@ -13,7 +13,7 @@ from schemas.settings import Settings
 from schemas.topics import Topic
 from worker.kafka_admin import create_topics
 from worker.offset_queries import held_offsets, offsets_at
-from worker.subscriber.follower import TopicFollower
+from worker.topic_follower import TopicFollower
 
 PATIENCE_S = 60.0
 
@@ -95,7 +95,7 @@ def test_a_follower_survives_passing_trouble_at_its_start_and_later(
         made[-1].errors = list(PASSING)
         return made[-1]
 
-    monkeypatch.setattr("worker.subscriber.follower.Consumer", make)
+    monkeypatch.setattr("worker.topic_follower.Consumer", make)
     follower = TopicFollower(kafka_settings.kafka, Topic.RECOMMENDATIONS, refresh_s=0.0)
     assert not made[0].errors
     # Trouble that stays, too, does not end what is read already.

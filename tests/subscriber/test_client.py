@@ -171,7 +171,7 @@ def test_a_waiter_that_gave_up_leaves_nothing_behind(settings):
 
 
 def test_a_topic_or_broker_that_is_missing_is_said(embedded_settings, make_settings, monkeypatch):
-    monkeypatch.setattr("worker.subscriber.follower._TELL_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("worker.topic_follower._TELL_TIMEOUT_S", 0.5)
     nowhere = make_settings("127.0.0.1:1")
     with pytest.raises(BrokerError, match=r"kafka\.bootstrap_servers"):
         RecommendationClient(nowhere).start()

@@ -11,8 +11,8 @@ from schemas.errors import RegistryError
 from schemas.recommendations import Recommendation
 from schemas.settings import Settings
 from schemas.topics import Topic
-from worker.subscriber.follower import TopicFollower
 from worker.subscriber.latest import Received
+from worker.topic_follower import TopicFollower
 
 _LOG = logging.getLogger(__name__)
 _MOST_AT_ONCE = 1000

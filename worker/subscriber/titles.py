@@ -11,7 +11,7 @@ from schemas.codec import DECODE_ERRORS, build_codec
 from schemas.errors import BrokerError, RegistryError
 from schemas.settings import Settings
 from schemas.topics import Topic
-from worker.subscriber.follower import TopicFollower
+from worker.topic_follower import TopicFollower
 
 _LOG = logging.getLogger(__name__)
 _MOST_AT_ONCE = 5000

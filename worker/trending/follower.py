@@ -19,7 +19,7 @@ from schemas.insights import Trending
 from schemas.settings import Settings
 from schemas.topics import Topic
 from worker.metrics import WorkerMetrics
-from worker.subscriber.follower import TopicFollower
+from worker.topic_follower import TopicFollower
 
 _LOG = logging.getLogger(__name__)
 
