@@ -17,8 +17,9 @@ from worker.item_memory.config import MemoryConfig
 from worker.item_memory.memory import ItemMemory
 from worker.item_sharing.interface import MemorySource
 from worker.rollout.loading import LoadedModel
-from worker.rollout.routing import Share, pick
+from worker.rollout.routing import Share
 from worker.rollout.stores import ShadowStore
+from worker.stages.decode import pick
 from worker.state.disk_store import DiskStore
 
 SETTINGS = WorkerSettings(top_k=5, recent_events=8)

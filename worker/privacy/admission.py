@@ -16,8 +16,7 @@ from schemas.settings import Settings
 from schemas.topics import Topic
 from worker.privacy.barred import NOT_BARRED, Barred
 from worker.privacy.records import Lifted, read_request
-from worker.rollout.routing import pick
-from worker.stages.decode import NO_TIMESTAMP, EventColumns
+from worker.stages.decode import NO_TIMESTAMP, EventColumns, pick
 from worker.topic_span import TopicSpan
 
 _LOG = logging.getLogger(__name__)

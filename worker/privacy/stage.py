@@ -18,8 +18,7 @@ from worker.privacy.barred import FOR_EVER
 from worker.privacy.carried_out import CarriedOut
 from worker.privacy.follower import PrivacyFollower
 from worker.privacy.records import PlacedRequest
-from worker.rollout.routing import pick
-from worker.stages.decode import EventColumns
+from worker.stages.decode import EventColumns, pick
 from worker.stages.publish import OutgoingRecord
 
 _LOG = logging.getLogger(__name__)

@@ -14,8 +14,8 @@ from worker.coalescing.owed import Owed
 from worker.metrics import WorkerMetrics
 from worker.micro_batch import Answered
 from worker.model.interface import AdaptationModel
-from worker.rollout.routing import Share, pick
-from worker.stages.decode import EventColumns
+from worker.rollout.routing import Share
+from worker.stages.decode import EventColumns, pick
 from worker.stages.publish import OutgoingRecord, joined
 from worker.state.store import StateStore
 

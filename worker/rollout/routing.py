@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-
-from worker.stages.decode import EventColumns
 
 _HASH_BYTES = 8
 _MOST_KEY_BYTES = 64
@@ -36,17 +33,3 @@ class Share:
         """Return which of these are in it, (n,); an id is hashed once however often it occurs."""
         inside = {user_id: user_id in self for user_id in set(user_ids)}
         return np.fromiter((inside[user_id] for user_id in user_ids), np.bool_, len(user_ids))
-
-
-def pick(events: EventColumns, positions: NDArray[np.int64]) -> EventColumns:
-    """Return some of the events, in the order of their positions."""
-    chosen = positions.tolist()
-    columns: dict[str, Any] = {}
-    for field in fields(events):
-        column = getattr(events, field.name)
-        is_array = isinstance(column, np.ndarray)
-        if is_array:
-            columns[field.name] = column[positions]
-        elif column:  # one that was not asked for is empty
-            columns[field.name] = [column[i] for i in chosen]
-    return EventColumns(**columns)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Any, cast
 
+import numpy as np
 from confluent_kafka import Message
+from numpy.typing import NDArray
 
 from schemas.clickstream import ClickstreamEvent, EventType
 from schemas.codec import DECODE_ERRORS, Codec, decode_error
@@ -55,6 +57,17 @@ class EventColumns:
             record_times=[record_time(message) for message in messages],
             surfaces=[event.surface for event in events],
         )
+
+
+def pick(events: EventColumns, positions: NDArray[np.int64]) -> EventColumns:
+    """Return some of the events, in the order of their positions."""
+    chosen = positions.tolist()
+    columns: dict[str, list[Any]] = {
+        name: [column[i] for i in chosen]
+        for name, column in vars(events).items()
+        if column  # one that was not asked for is empty
+    }
+    return EventColumns(**columns)
 
 
 @dataclass(frozen=True)
