@@ -73,7 +73,7 @@ def metrics_reference() -> str:
         "What `innerloop worker` serves at `http://127.0.0.1:9464/metrics`, in Prometheus' format "
         "(settings `metrics.host`, `metrics.port`, `metrics.enabled`). Beside it `/health` "
         "and `/ready` answer 200 or 503 and say why. Written from "
-        "`worker/metrics.py`, which defines them; a test compares the two.",
+        "`worker/metrics/`, which defines them; a test compares the two.",
         "",
         "Every process also serves what all Prometheus clients call by these names, on Linux: "
         "`process_cpu_seconds_total`, `process_resident_memory_bytes`, "
