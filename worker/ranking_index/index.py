@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from worker.ranking_index import amx
+from worker.ranking_index.aligned import aligned
 from worker.ranking_index.codes import NORM, Codes, bound_tiles, encode_items, encode_queries
 from worker.ranking_index.llvm import LANES
 from worker.ranking_index.narrowing import Narrowing, leaves_out_few, words_for
@@ -153,11 +155,11 @@ class ItemIndex:
 
 def _empty(capacity: int, dim: int) -> Codes:
     capacity = -(-max(1, capacity) // ITEMS) * ITEMS
-    numbers = np.zeros((3, capacity), np.float32)
+    numbers = aligned((3, capacity), np.float32)
     numbers[NORM] = -np.inf
     return Codes(
-        np.zeros((capacity // LANES, -(-dim // 4), LANES, 4), np.int8),
-        np.zeros(capacity, np.int32),
+        aligned((capacity // LANES, -(-dim // 4), LANES, 4), np.int8, amx.BEYOND),
+        aligned((capacity,), np.int32),
         numbers,
         np.zeros((2, capacity // ITEMS), np.float32),
     )

@@ -72,6 +72,11 @@ def call(builder: Any, name: str, result: ir.Type, arguments: Sequence[Any]) -> 
     return builder.call(function, arguments)
 
 
+def larger(builder: Any, a: Any, b: Any) -> Any:
+    """Return the larger of two numbers, or of each two of vectors; b where they cannot be told."""
+    return builder.select(builder.fcmp_ordered(">", a, b), a, b)
+
+
 def part(builder: Any, vector: Any, start: int, count: int) -> Any:
     """Return so many components of a vector, from `start` on."""
     places = ir.Constant(ir.VectorType(I32, count), list(range(start, start + count)))

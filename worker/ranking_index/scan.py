@@ -30,6 +30,8 @@ from numba.cpython.unsafe.numbers import trailing_zeros
 from numpy.typing import NDArray
 
 from worker.ranking_index.codes import ERROR, NO_THRESHOLD, NORM, Codes, Queries
+from worker.ranking_index.group_bounds import which_reach
+from worker.ranking_index.llvm import LANES
 from worker.ranking_index.narrowing import Narrowing
 from worker.ranking_index.sieve import Sieve
 from worker.ranking_index.simd import inner_product, prefetch
@@ -105,33 +107,32 @@ def scan(  # noqa: PLR0912, PLR0915  # a third of it is gone in what is compiled
     room, stride = kept.shape[1], codes.numbers.strides[0]
     words, words_taken = queries.codes.view(np.int32), codes_taken.view(np.int32)
     rises = bounds[:n, 2] == F32(NO_THRESHOLD)
-    per_group = ITEMS
+    line, waiting = np.arange(n), n
     if sieve is not None:
-        per_group = sieve.size * ITEMS
-        of_groups = sieve.upper
+        per_group, upper_at = sieve.size * ITEMS, sieve.upper.ctypes.data
+        of_block = sieve.upper.strides[0]
+        # Thresholds as they are now: those that rise later let no more through.
+        limits = np.full(len(sieve.upper) * LANES, np.inf, F32)
+        limits[:n] = bounds[:n, 2]
     if narrowing is not None:
         allowed, groups, excluded = narrowing.allowed, narrowing.groups, narrowing.excluded
         passed = np.zeros(n, np.int64)
     if added is not None:
         added_at = added.ctypes.data
     for item in range(0, rows, ITEMS):
-        coming = 0
-        while coming < n:
-            count = 0
-            while coming < n and count < QUERIES:
-                q, coming = coming, coming + 1
-                if sieve is not None and not of_groups[q, item // per_group] >= bounds[q, 2]:
-                    continue
+        if sieve is not None:
+            waiting = _line_up(line, upper_at + item // per_group * LANES * 4, of_block, limits)
+        for start in range(0, waiting, QUERIES):
+            count = min(QUERIES, waiting - start)
+            for j in range(count):
+                q = line[start + j]
                 for c in range(words.shape[1]):
-                    words_taken[count, c] = words[q, c]
+                    words_taken[j, c] = words[q, c]
                 for c in range(3):
-                    bounds_taken[count, c] = bounds[q, c]
+                    bounds_taken[j, c] = bounds[q, c]
                 if added is not None:
-                    inverses[count] = F32(1.0) / queries.scales[q]
-                taken[count] = q
-                count += 1
-            if count == 0:
-                break
+                    inverses[j] = F32(1.0) / queries.scales[q]
+                taken[j] = q
             bounds_taken[count:, 2] = np.inf
             if added is None:
                 score_tile(
@@ -167,6 +168,28 @@ def scan(  # noqa: PLR0912, PLR0915  # a third of it is gone in what is compiled
                     if rises[q] and product - slack > lower[q, 0]:
                         _replace_least(lower, q, product - slack)
                         bounds[q, 2] = max(bounds[q, 2], lower[q, 0])
+
+
+@njit(cache=True, nogil=True)
+def _line_up(
+    line: NDArray[np.int64], upper: int, of_block: int, limits: NDArray[np.float32]
+) -> int:
+    """Write down, in order, the queries that a group of items is worth a look for; say how many.
+
+    Args:
+        line: (n,), to be written to.
+        upper: address of the group's upper bounds for the first `LANES` queries.
+        of_block: bytes from there to those for the next ones.
+        limits: thresholds, a multiple of `LANES` of them.
+    """
+    waiting, limits_at = 0, limits.ctypes.data
+    for block in range(len(limits) // LANES):
+        bits = which_reach(upper + block * of_block, limits_at + block * LANES * 4)
+        while bits != np.uint64(0):
+            line[waiting] = block * LANES + np.int64(_lowest_bit(bits))
+            bits &= bits - np.uint64(1)
+            waiting += 1
+    return waiting
 
 
 @njit(cache=True, nogil=True)

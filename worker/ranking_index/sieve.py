@@ -16,29 +16,31 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from worker.ranking_index import amx
+from worker.ranking_index.aligned import aligned
 from worker.ranking_index.codes import Codes, Queries
-from worker.ranking_index.tiles import ITEMS, QUERIES, best_of_tile
+from worker.ranking_index.group_bounds import reached, spread
+from worker.ranking_index.llvm import LANES
+from worker.ranking_index.tiles import ITEMS, QUERIES, QUERY_SHIFT, best_of_tile
 
 F32 = np.float32
 
-_TILES_AT_ONCE = 8
-"""Tiles of items that are compared with all queries before the next ones: 48 kB at 96 components,
-which stays in the first-level cache or close to it."""
+_BYTES_AT_ONCE = 24 * 1024
+"""Of the codes of items that are compared with all queries before the next ones: they stay in the
+first-level cache."""
 _MOST_GROUPS = 1024
-_HALVINGS = 14
-"""Of the interval in which a threshold is sought: what is left of it is a 16,384th."""
 
 
 class Sieve(NamedTuple):
     """What a first look says of groups of items."""
 
     upper: NDArray[np.float32]
-    """No item of the group is better for the query than this, (n, groups)."""
+    """No item of the group is better for the query than this, (blocks, groups, LANES): query q is
+    lane q % LANES of block q // LANES."""
     size: int
     """Tiles of a group."""
 
 
-@njit(cache=True, nogil=True)
 def first_look(codes: Codes, rows: int, queries: Queries, n: int, k: int) -> Sieve:
     """Look at all items once; raise the queries' thresholds to what that tells.
 
@@ -50,12 +52,19 @@ def first_look(codes: Codes, rows: int, queries: Queries, n: int, k: int) -> Sie
         k: how many items each wants.
     """
     size = _tiles_of_group(rows)
-    best = _best_products(codes, rows, queries, size)
+    shape = (-(-len(queries.bounds) // LANES), -(-rows // (size * ITEMS)), LANES)
+    best = np.full(shape, -np.inf, F32)
+    if n > QUERIES and amx.ready():  # fewer go through the other loop at once
+        length = -(-queries.codes.shape[1] // amx.COMPONENTS) * amx.COMPONENTS
+        signed = aligned((LANES * len(best), length), np.int8)
+        sums = aligned((2, amx.QUERIES, amx.ITEMS), np.int32)
+        _best_products_by_amx(codes, rows, queries, size, signed, sums, amx.configuration(), best)
+    else:
+        _best_products(codes, rows, queries, size, best)
     _sift(best, codes, queries, n, k, size)
     return Sieve(best, size)
 
 
-@njit(cache=True, nogil=True)
 def _tiles_of_group(rows: int) -> int:
     """Return how many tiles make a group: a power of two, so that groups are not too many."""
     tiles = -(-rows // ITEMS)
@@ -66,89 +75,117 @@ def _tiles_of_group(rows: int) -> int:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _best_products(codes: Codes, rows: int, queries: Queries, size: int) -> NDArray[np.float32]:
-    """Return the largest product of each query with the items of each group, (n, groups).
+def _best_products(
+    codes: Codes, rows: int, queries: Queries, size: int, best: NDArray[np.float32]
+) -> None:
+    """Write the largest product of each query with the items of each group.
 
     Args:
         codes: of the items.
         rows: how many rows there are.
         queries: coded.
         size: tiles of a group, a power of two.
+        best: (blocks, groups, LANES), filled with −∞; see `Sieve.upper`.
     """
     width = codes.codes.shape[1] * 4
-    per_group = size * ITEMS
-    best = np.full((len(queries.bounds), -(-rows // per_group)), -np.inf, F32)
     of_tile = np.empty(QUERIES, F32)
     of_items, numbers, offsets = (
         codes.codes.ctypes.data, codes.numbers.ctypes.data, codes.offsets.ctypes.data
     )  # fmt: skip
     of_queries, of_tile_at = queries.codes.ctypes.data, of_tile.ctypes.data
-    stride, step = codes.numbers.strides[0], max(_TILES_AT_ONCE, size) * ITEMS
-    for first in range(0, rows, step):
-        last = min(first + step, rows)
+    stride, tiles, groups = codes.numbers.strides[0], -(-rows // ITEMS), best.shape[1]
+    at_once = max(1, _BYTES_AT_ONCE // (ITEMS * width * size))
+    for first in range(0, groups, at_once):
         for tile in range(0, len(queries.bounds), QUERIES):
-            for group in range(first, last, per_group):
+            for group in range(first, min(first + at_once, groups)):
                 of_tile[:] = -np.inf
-                for item in range(group, min(group + per_group, last), ITEMS):
+                for item in range(group * size, min((group + 1) * size, tiles)):
                     best_of_tile(
-                        of_queries + tile * width, of_items + item * width, offsets + item * 4,
-                        numbers + item * 4, stride, width, of_tile_at,
+                        of_queries + tile * width, of_items + item * ITEMS * width,
+                        offsets + item * ITEMS * 4, numbers + item * ITEMS * 4, stride, width,
+                        of_tile_at,
                     )  # fmt: skip
                 for j in range(QUERIES):
-                    best[tile + j, group // per_group] = of_tile[j]
-    return best
+                    best[(tile + j) // LANES, group, (tile + j) % LANES] = of_tile[j]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"nnan", "nsz"})
+@njit(cache=True, nogil=True, error_model="numpy")
+def _best_products_by_amx(
+    codes: Codes, rows: int, queries: Queries, size: int, signed: NDArray[np.int8],
+    sums: NDArray[np.int32], config: NDArray[np.uint8], best: NDArray[np.float32],
+) -> None:  # fmt: skip
+    """Do what `_best_products` does.
+
+    Args:
+        codes: of the items.
+        rows: how many rows there are.
+        queries: coded.
+        size: tiles of a group, a power of two.
+        signed: zeros, (blocks · LANES, length), for the queries' codes as AMX wants them.
+        sums: (2, amx.QUERIES, amx.ITEMS), to work with.
+        config: see `amx.configuration`.
+        best: (blocks, groups, LANES), filled with −∞; see `Sieve.upper`.
+    """
+    for q in range(len(queries.codes)):
+        for c in range(queries.codes.shape[1]):
+            signed[q, c] = np.int16(queries.codes[q, c]) - QUERY_SHIFT
+    width, length = codes.codes.shape[1] * 4, signed.shape[1]
+    of_items, numbers = codes.codes.ctypes.data, codes.numbers.ctypes.data
+    of_queries, best_at, sums_at = signed.ctypes.data, best.ctypes.data, sums.ctypes.data
+    stride, tiles, groups = codes.numbers.strides[0], -(-rows // ITEMS), best.shape[1]
+    other = sums.strides[0]
+    at_once = max(1, _BYTES_AT_ONCE // (ITEMS * width))
+    amx.configure(config.ctypes.data)
+    for first in range(0, tiles, at_once):
+        last = min(first + at_once, tiles)
+        for block in range(len(best)):
+            of_block = of_queries + block * LANES * length
+            of_best = best_at + block * groups * LANES * 4
+            # The sums of one tile are read while those of the next are made.
+            for tile in range(first, last + 1):
+                if tile < last:
+                    here = sums_at + other * (tile & 1)
+                    amx.multiply(of_block, length, of_items + tile * ITEMS * width, width, here)
+                if tile > first:
+                    before, there = tile - 1, sums_at + other * ((tile - 1) & 1)
+                    amx.best_of_sums(
+                        there, numbers + before * ITEMS * 4, stride,
+                        of_best + before // size * LANES * 4,
+                    )  # fmt: skip
+    amx.release()
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def _sift(
     best: NDArray[np.float32], codes: Codes, queries: Queries, n: int, k: int, size: int
 ) -> None:
     """Raise thresholds to what groups tell; make `best` the groups' upper bounds.
 
     Args:
-        best: largest product of each query and group, (n, groups).
+        best: largest product of each query and group, (blocks, groups, LANES).
         codes: of the items.
         queries: whose thresholds are raised.
         n: of the queries.
         k: how many items are wanted.
         size: tiles of a group.
     """
-    groups = best.shape[1]
+    groups, bounds = best.shape[1], queries.bounds
     most = np.zeros((2, groups), F32)
     for tile in range(min(size * groups, codes.most.shape[1])):
         group = tile // size
         most[0, group] = max(most[0, group], codes.most[0, tile])
         most[1, group] = max(most[1, group], codes.most[1, tile])
-    lower = np.empty(groups, F32)
-    norms, errors = most[0], most[1]
-    for q in range(n):
-        of_norm, of_error, row = queries.bounds[q, 0], queries.bounds[q, 1], best[q]
-        for g in range(groups):
-            slack = of_norm * norms[g] + of_error * errors[g]
-            lower[g] = row[g] - slack
-            row[g] += slack
-        queries.bounds[q, 2] = max(queries.bounds[q, 2], _threshold(lower, k))
-
-
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"nnan", "nsz", "reassoc"})
-def _threshold(values: NDArray[np.float32], k: int) -> np.float32:
-    """Return a number that at least k of the values reach, close to the k-th largest; or −∞."""
-    lowest, highest, zero, one = np.finfo(F32).min, np.finfo(F32).max, F32(0.0), F32(1.0)
-    least, largest, there = highest, lowest, zero
-    for g in range(len(values)):
-        value = values[g]
-        there += one if value >= lowest else zero
-        least = min(least, value if value >= lowest else highest)
-        largest = max(largest, value)
-    if there < k:
-        return F32(-np.inf)
-    for _ in range(_HALVINGS):
-        middle = F32(0.5) * (least + largest)
-        reached = zero
-        for g in range(len(values)):
-            reached += one if values[g] >= middle else zero
-        if reached >= k:
-            least = middle
-        else:
-            largest = middle
-    return least
+    lower, of_block, limits = (
+        np.empty((groups, LANES), F32), np.zeros((2, LANES), F32), np.empty(LANES, F32)
+    )  # fmt: skip
+    norms, errors = most.ctypes.data, most.ctypes.data + 4 * groups
+    of_norm, of_error = of_block.ctypes.data, of_block.ctypes.data + 4 * LANES
+    for block in range(-(-n // LANES)):
+        start, stop = block * LANES, min(n, (block + 1) * LANES)
+        for q in range(start, stop):
+            of_block[0, q - start], of_block[1, q - start] = bounds[q, 0], bounds[q, 1]
+        at = best.ctypes.data + 4 * block * groups * LANES
+        spread(at, groups, norms, errors, of_norm, of_error, lower.ctypes.data)
+        reached(lower.ctypes.data, groups, k, limits.ctypes.data)
+        for q in range(start, stop):
+            bounds[q, 2] = max(bounds[q, 2], limits[q - start])

@@ -227,17 +227,13 @@ def _write_tile(builder: Any, args: Sequence[Any], raised: Sequence[Any] | None)
             llvm.store(builder, bits, masks, 8 * query + 2 * block)
 
 
-def _larger(builder: Any, a: Any, b: Any) -> Any:
-    return builder.select(builder.fcmp_ordered(">", a, b), a, b)
-
-
 def _largest(builder: Any, vector: Any) -> Any:
     """Return the largest component of a vector of floats without NaN."""
     lanes = vector.type.count
     while lanes > 1:
         lanes //= 2
         lower, upper = (llvm.part(builder, vector, start, lanes) for start in (0, lanes))
-        vector = _larger(builder, lower, upper)
+        vector = llvm.larger(builder, lower, upper)
     return builder.extract_element(vector, ir.Constant(llvm.I32, 0))
 
 
@@ -274,11 +270,11 @@ def best_of_tile(
             for query in range(QUERIES):
                 product = builder.fmul(builder.sitofp(sums[query][block], llvm.FLOATS), scale)
                 product = builder.select(there, product, nothing)
-                largest[query] = _larger(builder, product, largest[query])
+                largest[query] = llvm.larger(builder, product, largest[query])
         for query in range(QUERIES):
             value = _largest(builder, largest[query])
             now = llvm.load(builder, best, 4 * query, llvm.F32)
-            llvm.store(builder, _larger(builder, value, now), best, 4 * query)
+            llvm.store(builder, llvm.larger(builder, value, now), best, 4 * query)
         return _context.get_dummy_value()
 
     return types.void(queries, items, offsets, of_items, stride, width, best), code
