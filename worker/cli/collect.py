@@ -6,7 +6,13 @@ from typing import Annotated
 
 import typer
 
-from worker.cli.options import BootstrapServersOption, ConfigOption, PropertyOption, settings_from
+from worker.cli.options import (
+    BootstrapServersOption,
+    ConfigOption,
+    PropertyOption,
+    VerboseOption,
+    settings_from,
+)
 from worker.logs import set_up_logging
 
 
@@ -36,7 +42,7 @@ def collect(
             show_default=False,
         ),
     ] = None,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False,
+    verbose: VerboseOption = False,
     config: ConfigOption = None,
     bootstrap_servers: BootstrapServersOption = None,
     properties: PropertyOption = None,

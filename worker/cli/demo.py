@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-_INTERRUPTED = 130
+from worker.cli.demo_options import (
+    DATA_EVENTS,
+    DEMO_FOLDER,
+    EPOCHS,
+    DataEventsOption,
+    EpochsOption,
+    FolderOption,
+    RateOption,
+    ReplayedEventsOption,
+    replayed_events,
+    until_interrupted,
+)
 
 
 def demo(
     *,
-    folder: Annotated[
-        Path,
-        typer.Option(metavar="DIR", file_okay=False, help="For data, bundle and logs."),
-    ] = Path(".innerloop/demo"),
-    events: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            help="Most events to replay, 0 for none (default: all of the new visitors).",
-            show_default=False,
-        ),
-    ] = None,
-    rate: Annotated[
-        float, typer.Option(min=0.1, max=20_000, help="Events replayed per second.")
-    ] = 600.0,
-    data_events: Annotated[
-        int, typer.Option(min=1, help="Size of the data: three quarters are for training.")
-    ] = 180_000,
-    epochs: Annotated[int, typer.Option(min=1, help="Most passes of training.")] = 8,
+    folder: FolderOption = DEMO_FOLDER,
+    events: ReplayedEventsOption = None,
+    rate: RateOption = 600.0,
+    data_events: DataEventsOption = DATA_EVENTS,
+    epochs: EpochsOption = EPOCHS,
     seed: Annotated[int, typer.Option(min=0, help="Of data and training.")] = 0,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Train again, even if nothing has changed.")
@@ -55,19 +51,11 @@ def demo(
     """
     from rich.console import Console
 
-    from producer.datasets import EventFile, Selection
-    from worker.demo.plan import CUT, DemoPlan
+    from worker.demo.plan import DemoPlan
     from worker.demo.run import Demo
 
-    plan = DemoPlan(folder, data_events, events, rate, epochs, seed, fresh)
-
-    def count_events() -> int:
-        return EventFile(plan.events_file).count(Selection("new", CUT, limit=events))
-
     console = Console()
-    try:
-        stays = console.is_terminal if stay is None else stay
-        Demo(plan, console, count_events, stay=stays).run()
-    except KeyboardInterrupt:
-        console.print("interrupted; everything is stopped", style="yellow")
-        raise typer.Exit(_INTERRUPTED) from None
+    stays = console.is_terminal if stay is None else stay
+    plan = DemoPlan(folder, data_events, events, rate, epochs, seed, fresh)
+    with until_interrupted(console):
+        Demo(plan, console, replayed_events(plan), stay=stays).run()

@@ -6,7 +6,13 @@ from typing import Annotated
 
 import typer
 
-from worker.cli.options import BootstrapServersOption, ConfigOption, PropertyOption, settings_from
+from worker.cli.options import (
+    BootstrapServersOption,
+    ConfigOption,
+    PropertyOption,
+    VerboseOption,
+    settings_from,
+)
 from worker.logs import set_up_logging
 
 gateway_app = typer.Typer(
@@ -57,7 +63,7 @@ def serve_gateway(
             show_default=False,
         ),
     ] = None,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False,
+    verbose: VerboseOption = False,
     config: ConfigOption = None,
     bootstrap_servers: BootstrapServersOption = None,
     properties: PropertyOption = None,

@@ -11,6 +11,7 @@ from worker.cli.options import (
     BootstrapServersOption,
     ConfigOption,
     PropertyOption,
+    VerboseOption,
     settings_from,
 )
 from worker.logs import set_up_logging
@@ -45,7 +46,7 @@ def run(
             show_default=False,
         ),
     ] = None,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False,
+    verbose: VerboseOption = False,
     config: ConfigOption = None,
     bootstrap_servers: BootstrapServersOption = None,
     properties: PropertyOption = None,

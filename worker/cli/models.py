@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -65,7 +65,6 @@ def publish(
     With --shadow, --percent says on how many of the users it is measured.
     """
     from schemas.model_rollout import CandidateMode
-    from worker.micro_batch import wall_clock_ms
     from worker.rollout import changes
     from worker.rollout.reference import reference_of
     from worker.rollout.trust import check_trust
@@ -73,24 +72,23 @@ def publish(
     settings = _settings(config, bootstrap_servers, properties, group)
     check_trust(folder, settings.worker)
     bundle = reference_of(folder)
-    group_id, now_ms = settings.worker.group_id, wall_clock_ms()
-    with _plan_log(settings) as log:
+    group_id = settings.worker.group_id
+
+    def change(latest: ModelRollout | None, now_ms: int) -> ModelRollout:
         if percent is None and not shadow:
-            plan = changes.published(
-                log.latest, bundle, group_id=group_id, own=_own(settings), now_ms=now_ms
-            )
-        else:
-            plan = changes.tried(
-                log.latest,
-                bundle,
-                group_id=group_id,
-                mode=CandidateMode.SHADOW if shadow else CandidateMode.SERVE,
-                percent=_ALL if percent is None else percent,
-                variant=variant,
-                now_ms=now_ms,
-            )
-        log.add(plan)
-    _show(plan)
+            own = _own(settings)
+            return changes.published(latest, bundle, group_id=group_id, own=own, now_ms=now_ms)
+        return changes.tried(
+            latest,
+            bundle,
+            group_id=group_id,
+            mode=CandidateMode.SHADOW if shadow else CandidateMode.SERVE,
+            percent=_ALL if percent is None else percent,
+            variant=variant,
+            now_ms=now_ms,
+        )
+
+    _change(settings, change)
 
 
 @models_app.command()
@@ -102,13 +100,9 @@ def promote(
     properties: PropertyOption = None,
 ) -> None:
     """Serve the bundle that is tried to everybody."""
-    from worker.micro_batch import wall_clock_ms
     from worker.rollout.changes import promoted
 
-    with _plan_log(_settings(config, bootstrap_servers, properties, group)) as log:
-        plan = promoted(log.latest, wall_clock_ms())
-        log.add(plan)
-    _show(plan)
+    _change(_settings(config, bootstrap_servers, properties, group), promoted)
 
 
 @models_app.command()
@@ -120,13 +114,9 @@ def rollback(
     properties: PropertyOption = None,
 ) -> None:
     """Withdraw the bundle that is tried; if there is none, serve the primary before this one."""
-    from worker.micro_batch import wall_clock_ms
     from worker.rollout.changes import rolled_back
 
-    with _plan_log(_settings(config, bootstrap_servers, properties, group)) as log:
-        plan = rolled_back(log.latest, wall_clock_ms())
-        log.add(plan)
-    _show(plan)
+    _change(_settings(config, bootstrap_servers, properties, group), rolled_back)
 
 
 @models_app.command()
@@ -159,6 +149,16 @@ def _settings(
     group: str | None,
 ) -> Settings:
     return settings_from(config, bootstrap_servers, properties, worker={"group_id": group})
+
+
+def _change(settings: Settings, change: Callable[[ModelRollout | None, int], ModelRollout]) -> None:
+    """Publish what a change makes of the latest plan, and show it."""
+    from worker.micro_batch import wall_clock_ms
+
+    with _plan_log(settings) as log:
+        plan = change(log.latest, wall_clock_ms())
+        log.add(plan)
+    _show(plan)
 
 
 @contextmanager

@@ -42,6 +42,7 @@ PropertyOption = Annotated[
         show_default=False,
     ),
 ]
+VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")]
 
 _PROPERTY = re.compile(r"(?P<key>[a-z][a-z0-9._]*)=(?P<value>.*)", re.DOTALL)
 

@@ -15,6 +15,7 @@ from worker.cli.options import (
     BootstrapServersOption,
     ConfigOption,
     PropertyOption,
+    VerboseOption,
     settings_from,
 )
 from worker.logs import set_up_logging
@@ -55,7 +56,7 @@ def run_worker(
             show_default=False,
         ),
     ] = None,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False,
+    verbose: VerboseOption = False,
     config: ConfigOption = None,
     bootstrap_servers: BootstrapServersOption = None,
     properties: PropertyOption = None,

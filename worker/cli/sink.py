@@ -8,7 +8,13 @@ from typing import Annotated
 
 import typer
 
-from worker.cli.options import BootstrapServersOption, ConfigOption, PropertyOption, settings_from
+from worker.cli.options import (
+    BootstrapServersOption,
+    ConfigOption,
+    PropertyOption,
+    VerboseOption,
+    settings_from,
+)
 from worker.logs import set_up_logging
 
 sink_app = typer.Typer(help="Copy recommendations into a store.", no_args_is_help=True)
@@ -31,7 +37,7 @@ def redis_(
             show_default=False,
         ),
     ] = None,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False,
+    verbose: VerboseOption = False,
     config: ConfigOption = None,
     bootstrap_servers: BootstrapServersOption = None,
     properties: PropertyOption = None,

@@ -6,7 +6,13 @@ from typing import Annotated
 
 import typer
 
-from worker.cli.options import BootstrapServersOption, ConfigOption, PropertyOption, settings_from
+from worker.cli.options import (
+    BootstrapServersOption,
+    ConfigOption,
+    PropertyOption,
+    VerboseOption,
+    settings_from,
+)
 from worker.logs import set_up_logging
 
 
@@ -21,7 +27,7 @@ def storefront(
     port: Annotated[
         int, typer.Option(min=0, max=65_535, help="Port of loopback to bind, 0 for any.")
     ] = 8482,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False,
+    verbose: VerboseOption = False,
     config: ConfigOption = None,
     bootstrap_servers: BootstrapServersOption = None,
     properties: PropertyOption = None,
