@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 
 from producer.outbox import Headers
 from schemas.clickstream import ClickstreamEvent
 from schemas.errors import EventError
+from schemas.trace_context import TRACEPARENT, TRACESTATE, is_traceparent
 
 TYPE_PREFIX = "innerloop.clickstream."
 """Of `ce_type`; the event's type follows."""
 
 _YEAR_9999_MS = 253_402_300_799_999
 _CONTENT_TYPES = {"json": b"application/json", "avro": b"application/avro"}
-# https://www.w3.org/TR/trace-context/#traceparent-header: neither version ff nor ids of zeros.
-_TRACEPARENT = re.compile(
-    r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
-)
-
-
-def is_traceparent(value: str) -> bool:
-    """Return whether this is a W3C `traceparent` of the version known, 00, or a later one."""
-    return _TRACEPARENT.fullmatch(value[:55]) is not None and (
-        len(value) == 55 or (value[:2] != "00" and value[55] == "-")
-    )
 
 
 class EventHeaders:
@@ -58,8 +47,18 @@ class EventHeaders:
         ]
         self._current_trace = current_trace() if trace else None
 
-    def of(self, event: ClickstreamEvent, traceparent: str | None = None) -> Headers:
+    def of(
+        self,
+        event: ClickstreamEvent,
+        traceparent: str | None = None,
+        tracestate: str | None = None,
+    ) -> Headers:
         """Return the headers of an event.
+
+        Args:
+            event: of the record.
+            traceparent: of the trace that it belongs to.
+            tracestate: that came with it.
 
         Raises:
             EventError: `traceparent` is none.
@@ -78,7 +77,9 @@ class EventHeaders:
                     "hexadecimal (https://www.w3.org/TR/trace-context)",
                     "traceparent",
                 )
-            headers.append(("traceparent", traceparent.encode()))
+            headers.append((TRACEPARENT, traceparent.encode()))
+            if tracestate is not None:
+                headers.append((TRACESTATE, tracestate.encode()))
         elif self._current_trace is not None:
             carrier = self._current_trace()
             headers += [(name, value.encode()) for name, value in carrier.items()]

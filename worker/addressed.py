@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,9 @@ from numpy.typing import NDArray
 from worker.stages.adapt import Adapted
 from worker.stages.decode import EventColumns
 from worker.stages.fold import FoldedBatch
+
+if TYPE_CHECKING:
+    from worker.tracing.event_trace import EventTrace
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,8 @@ class Addressed:
     """Support losses in nats, (n,); NaN where no step was taken."""
     also: Sequence[Sequence[str]] = ()
     """Ids of earlier events that each list answers, too, oldest first; empty if none does."""
+    traces: Sequence[Sequence[EventTrace]] = ()
+    """Those of the events that each list answers, oldest first; empty if no event is traced."""
 
     @classmethod
     def each(cls, events: EventColumns, batch: FoldedBatch, adapted: Adapted) -> Addressed:
@@ -45,4 +51,10 @@ class Addressed:
             stepped=adapted.stepped,
             loss_before=adapted.loss_before,
             loss_after=adapted.loss_after,
+            traces=_each_trace(events, sources) if events.traces else (),
         )
+
+
+def _each_trace(events: EventColumns, sources: Sequence[int]) -> list[list[EventTrace]]:
+    found = [events.traces[source] for source in sources]
+    return [[] if trace is None else [trace] for trace in found]

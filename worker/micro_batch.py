@@ -21,7 +21,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from confluent_kafka import Message
@@ -43,6 +43,9 @@ from worker.stages.decode import (
     position,
 )
 from worker.stages.publish import OutgoingRecord, joined
+
+if TYPE_CHECKING:
+    from worker.tracing.micro_batches import TracedBatch, Tracing
 
 _NOTHING = CarriedOut()
 
@@ -127,6 +130,7 @@ class BatchProcessor:
         limits: stop a flood of dead letters.
         owed: whom `answering` owes an answer; None if it answers each event at once.
         privacy: carries out what users ask for; None if nobody can ask.
+        tracing: of the records; None if none is to be traced.
         now_ms: the clock, milliseconds since the epoch.
     """
 
@@ -143,6 +147,7 @@ class BatchProcessor:
         limits: DeadLetterLimits | None = None,
         owed: Owed | None = None,
         privacy: Privacy | None = None,
+        tracing: Tracing | None = None,
         now_ms: Callable[[], int] = wall_clock_ms,
     ) -> None:
         self._decoder = decoder
@@ -155,10 +160,12 @@ class BatchProcessor:
         self._limits = limits
         self._owed = owed
         self._privacy = privacy
+        self._tracing = tracing
         self._held_back = None if owed is None else HeldBack(owed)
         self._now_ms = now_ms
-        self._answered: deque[NDArray[np.int64]] = deque()
-        """Timestamps of records whose answers are not visible yet, an array a micro-batch."""
+        self._answered: deque[tuple[NDArray[np.int64], TracedBatch | None]] = deque()
+        """Of micro-batches whose answers are not visible yet: timestamps of the records answered,
+        and those that are traced."""
 
     def process(self, messages: Sequence[Message]) -> None:
         """Process records of `clickstream`, in the order given, and give the answers that are due.
@@ -176,23 +183,31 @@ class BatchProcessor:
             metrics.batch_records.observe(len(messages))
         with metrics.time(Stage.DECODE):
             decoded = self._decoder.decode(messages)
+            traced = None if self._tracing is None else self._tracing.begin(messages)
+        done, events = _NOTHING, decoded.events
+        if traced is not None:
+            events = traced.mark(events, decoded.dead_letters)
         if self._limits is not None:
             self._limits.check(messages, decoded.dead_letters)
-        done, events = _NOTHING, decoded.events
         if self._privacy is not None:
             done = self._privacy.carry_out()
             events = self._privacy.admit(events)
+        if traced is not None:
+            traced.admitted(events)
         answers = self._answering.process(events)
         with metrics.time(Stage.PUBLISH):
             offsets, letters = next_offsets(messages), decoded.dead_letters
             if self._held_back is not None:
                 self._held_back.take_up(offsets, letters)
                 offsets, letters = self._held_back.release()
-            self._count(decoded, answers, letters)
+            self._answered.append((answers.record_times(), traced))
+            self._count(decoded, letters)
             self._publish(answers, letters, done)
             if done.next_offsets:
                 self._offsets.take_up(done.next_offsets)
             self._offsets.commit(offsets)
+        if self._tracing is not None and traced is not None:
+            self._tracing.processed(traced)
 
     def release_partitions(self, partitions: Sequence[int]) -> None:
         """Have no more to do with partitions that are someone else's."""
@@ -203,7 +218,9 @@ class BatchProcessor:
         """Take note that subscribers can see the answers of so many more micro-batches."""
         now = self._now_ms()
         for _ in range(batches):
-            times = self._answered.popleft()
+            times, traced = self._answered.popleft()
+            if traced is not None:
+                traced.visible()
             ages = now - times[times != NO_TIMESTAMP]
             self._metrics.latency_seconds.observe_many(np.maximum(ages, 0) / 1000.0)
 
@@ -222,9 +239,8 @@ class BatchProcessor:
         if done.audit:
             self._records.publish(done.audit)
 
-    def _count(self, decoded: Decoded, answers: Answered, published: Sequence[DeadLetter]) -> None:
+    def _count(self, decoded: Decoded, published: Sequence[DeadLetter]) -> None:
         metrics = self._metrics
-        self._answered.append(answers.record_times())
         for letter in published:
             metrics.dead_letters.labels(letter.reason.value).inc()
         for outcome, count in (

@@ -84,6 +84,7 @@ class RecommendationWriter:
             to.partitions,
             keys,
             self._written(answers.ranked, to, keys) or self._encoded(answers),
+            [traces[-1].answered(traces[:-1]) if traces else None for traces in to.traces],
         )
 
     def _written(

@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from schemas.settings import Settings
 from worker.clients import transactional_id
@@ -20,6 +21,10 @@ from worker.rollout.loading import LoadedModel, ModelLoader, ModelShelf, bundle_
 from worker.rollout.rollout import NO_PLAN, BeginAnewError, Rollout, Served
 from worker.session import Session
 from worker.topic_checks import check_topics
+from worker.tracing.opening import traced
+
+if TYPE_CHECKING:
+    from worker.tracing.micro_batches import Tracing
 
 _LOG = logging.getLogger(__name__)
 
@@ -71,7 +76,8 @@ class WorkerService:
         """Serve until `stop`.
 
         Raises:
-            SettingsError: the metrics address cannot be bound, or a property is wrong.
+            SettingsError: the metrics address cannot be bound, a property is wrong, or the extra
+                `tracing` is asked for and not installed.
             BrokerError: the brokers cannot be reached, a topic is missing or of the wrong shape, or
                 an output is not acknowledged. Nothing unacknowledged has been committed then.
             FencedError: (a BrokerError) a transaction took too long, or another worker has taken
@@ -86,6 +92,7 @@ class WorkerService:
         transactions = transactional_id(self.settings)
         lost = 0
         with (
+            traced(self.settings, self.metrics) as tracing,
             serve_metrics(self.metrics, self.settings.metrics, self._health) as port,
             watched(self._health),
             self._following() as rollout,
@@ -93,7 +100,7 @@ class WorkerService:
             self.metrics_port = port
             while not self._stop.is_set():
                 self._health.starting()
-                session = self._session(rollout, transactions)
+                session = self._session(rollout, transactions, tracing)
                 try:
                     self._serve(session)
                 except BeginAnewError as error:
@@ -117,7 +124,9 @@ class WorkerService:
         finally:
             rollout.close()
 
-    def _session(self, rollout: Rollout | None, transactions: str) -> Session:
+    def _session(
+        self, rollout: Rollout | None, transactions: str, tracing: Tracing | None
+    ) -> Session:
         if rollout is not None:
             served = rollout.start()
             rollout.began(served)
@@ -132,6 +141,7 @@ class WorkerService:
             stop=self._stop,
             transactions=transactions,
             rollout=rollout,
+            tracing=tracing,
         )
 
     def _serve(self, session: Session) -> None:

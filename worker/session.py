@@ -6,6 +6,7 @@ import logging
 import math
 import threading
 import time
+from typing import TYPE_CHECKING
 
 from schemas.codec import Codec, build_codec
 from schemas.settings import Settings
@@ -42,6 +43,9 @@ from worker.state.disk_store import DiskStore
 from worker.state.store import open_store
 from worker.trending.follower import TrendingFollower
 
+if TYPE_CHECKING:
+    from worker.tracing.micro_batches import Tracing
+
 _LOG = logging.getLogger(__name__)
 
 _BUSY_WAIT_S = 0.002
@@ -59,6 +63,7 @@ class Session:
         stop: set when it is to end.
         transactions: the transactional.id, for delivery exactly once.
         rollout: the plans of models to follow; None follows none.
+        tracing: of the records; None if none is to be traced.
     """
 
     def __init__(
@@ -71,6 +76,7 @@ class Session:
         stop: threading.Event,
         transactions: str,
         rollout: Rollout | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self.committed = False
         """Whether any transaction was committed."""
@@ -158,7 +164,9 @@ class Session:
             ),
             owed=owed,
             privacy=self._privacy,
+            tracing=tracing,
         )
+        self._tracing = tracing
         self._delivery.on_visible(self._visible)
 
     def start(self) -> None:
@@ -189,8 +197,7 @@ class Session:
         messages = self._poller.poll(most, self._wait_s(followed), within)
         self._delivery.polled()
         if messages:
-            polling = time.perf_counter() - begin
-            self._metrics.stage_seconds.labels(Stage.POLL.value).observe(polling)
+            self._metrics.took(Stage.POLL, begin, time.perf_counter())
         if self._take_over.pending:
             self._poller.ready(self._take_over.step())
         # Events wait for the catalogue, not it for them: an event on an item that was published
@@ -250,6 +257,8 @@ class Session:
                 self._trending.close()
             if self._switcher is not None:
                 self._switcher.close()
+            if self._tracing is not None:
+                self._tracing.abandon()
             self._arms.close()  # its folder is wanted by who comes next
 
     def _switched(self) -> None:

@@ -23,11 +23,13 @@ from producer.collector.routes import PATHS, Door, handlers
 from producer.metrics import CollectorMetrics, Route
 from schemas.errors import SettingsError
 from schemas.settings import Settings
+from schemas.trace_context import TRACEPARENT, TRACESTATE
 
 _LOG = logging.getLogger(__name__)
 _ROUTES = {path: route for route, path in PATHS.items()}
 _SEGMENTS_LIBRARIES = PATHS[Route.SEGMENT] + "/"
 _DAY_S = 86_400
+_TRACE_HEADERS = (TRACEPARENT, TRACESTATE)
 
 
 def build_app(
@@ -69,7 +71,7 @@ def build_app(
         cors_config=CORSConfig(
             allow_origins=list(settings.collector.allowed_origins),
             allow_methods=["GET", "POST"],
-            allow_headers=["content-type", "authorization", KEY_HEADER, "traceparent"],
+            allow_headers=["content-type", "authorization", KEY_HEADER, *_TRACE_HEADERS],
             expose_headers=["retry-after"],
             max_age=_DAY_S,
         ),

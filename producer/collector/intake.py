@@ -19,6 +19,7 @@ from schemas.clickstream import ClickstreamEvent
 from schemas.errors import BrokerError, CodecError, DeliveryError, EventError, QueueFullError
 from schemas.settings import Settings
 from schemas.topics import Topic
+from schemas.trace_context import TRACEPARENT, TraceContext
 
 SOURCE = "/innerloop/collector/"
 """Of `ce_source`; the name of the write key follows."""
@@ -82,14 +83,14 @@ class Intake:
         self._checking = asyncio.Lock()
 
     async def prepare(
-        self, drafts: Sequence[Draft], key: str, traceparent: str | None
+        self, drafts: Sequence[Draft], key: str, trace: TraceContext | None
     ) -> tuple[list[Prepared], list[PayloadError], int]:
         """Check drafts.
 
         Args:
             drafts: the events of a request.
             key: name of the write key.
-            traceparent: of the request, for events that have none.
+            trace: of the request, for events that name none.
 
         Returns:
             What can be published, what is wrong, and how many events have no consent.
@@ -99,7 +100,7 @@ class Intake:
         without_consent = 0
         for draft in drafts:
             try:
-                made = await self._prepared(draft, key, traceparent)
+                made = await self._prepared(draft, key, trace)
             except (EventError, CodecError) as error:
                 self._deliveries.note(Fate.INVALID)
                 field = error.field if isinstance(error, EventError) else ""
@@ -156,11 +157,12 @@ class Intake:
         """Send what is waiting, and end; return how many events are not acknowledged."""
         return await self._outbox.close()
 
-    async def _prepared(self, draft: Draft, key: str, traceparent: str | None) -> Prepared:
+    async def _prepared(self, draft: Draft, key: str, trace: TraceContext | None) -> Prepared:
         fields = dict(draft.fields)
-        traceparent = fields.pop("traceparent", traceparent)
+        named = fields.pop(TRACEPARENT, None)
         event = self._factory.make(fields, strict=False)
-        headers = self._headers[key].of(event, traceparent)
+        traceparent, tracestate = (named, None) if named is not None else trace or (None, None)
+        headers = self._headers[key].of(event, traceparent, tracestate)
         value = await self._outbox.encode(event)
         return Prepared(event, self._factory.check_size(value), headers)
 

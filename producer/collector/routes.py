@@ -33,10 +33,16 @@ from producer.collector.problems import (
     unauthorized,
     unavailable,
 )
-from producer.headers import is_traceparent
 from producer.metrics import CollectorMetrics, Result, Route
 from schemas.errors import BrokerError, QueueFullError
 from schemas.settings import Settings
+from schemas.trace_context import (
+    TRACEPARENT,
+    TRACESTATE,
+    TraceContext,
+    is_traceparent,
+    usable_tracestate,
+)
 
 _LOG = logging.getLogger(__name__)
 _NO_STORE = {"Cache-Control": "no-store"}
@@ -124,8 +130,7 @@ class Door:
         if headers.get("sec-gpc") == "1" and self._settings.honour_gpc:
             for draft in mapped.drafts:
                 draft.fields["consent"] = False
-        trace = headers.get("traceparent", "")
-        accepted = await self._publish(mapped, route, key, trace if is_traceparent(trace) else None)
+        accepted = await self._publish(mapped, route, key, _trace(request))
         return Response(accepted, status_code=202, headers=_NO_STORE)
 
     def _key(self, presented: str | None) -> str:
@@ -159,12 +164,12 @@ class Door:
         return mapped
 
     async def _publish(
-        self, mapped: Mapped, route: Route, key: str, traceparent: str | None
+        self, mapped: Mapped, route: Route, key: str, trace: TraceContext | None
     ) -> Accepted:
         intake, count = self.intake, self._metrics.events
         if intake is None:
             raise unavailable("the collector is starting or stopping", _RETRY_AFTER_S)
-        prepared, errors, without_consent = await intake.prepare(mapped.drafts, key, traceparent)
+        prepared, errors, without_consent = await intake.prepare(mapped.drafts, key, trace)
         errors = sorted([*mapped.errors, *errors], key=lambda error: error.index or 0)
         if errors:
             count(route, Result.INVALID, len(errors))
@@ -184,6 +189,15 @@ class Door:
         count(route, Result.IGNORED, mapped.ignored)
         ids = [each.event.event_id for each in prepared]
         return Accepted(len(prepared), without_consent, mapped.ignored, ids)
+
+
+def _trace(request: AnyRequest) -> TraceContext | None:
+    """Return the trace that the request belongs to."""
+    traceparent = request.headers.get(TRACEPARENT, "")
+    if not is_traceparent(traceparent):
+        return None
+    states = request.headers.getall(TRACESTATE, [])
+    return TraceContext(traceparent, usable_tracestate(",".join(states)))
 
 
 async def _body(request: AnyRequest, within_s: float) -> bytes:

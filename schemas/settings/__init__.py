@@ -19,6 +19,7 @@ from schemas.settings.section import Properties
 from schemas.settings.serving import MetricsSettings, WorkerSettings
 from schemas.settings.storefront import CollectorSettings
 from schemas.settings.subscriber import GatewaySettings, SinkSettings, SubscriberSettings
+from schemas.settings.tracing import TracingSettings
 
 __all__ = [
     "MANAGED_PROPERTIES",
@@ -36,6 +37,7 @@ __all__ = [
     "Settings",
     "SinkSettings",
     "SubscriberSettings",
+    "TracingSettings",
     "TrainingSettings",
     "TuningSettings",
     "WireSettings",

@@ -33,6 +33,7 @@ from schemas.settings.sources import (
 )
 from schemas.settings.storefront import CollectorSettings
 from schemas.settings.subscriber import GatewaySettings, SinkSettings, SubscriberSettings
+from schemas.settings.tracing import TracingSettings
 
 
 class Settings(BaseSettings):
@@ -53,6 +54,7 @@ class Settings(BaseSettings):
     insights: InsightsSettings = InsightsSettings()
     metrics: MetricsSettings = MetricsSettings()
     logging: LoggingSettings = LoggingSettings()
+    tracing: TracingSettings = TracingSettings()
     privacy: PrivacySettings = PrivacySettings()
     collector: CollectorSettings = CollectorSettings()
     subscriber: SubscriberSettings = SubscriberSettings()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,6 +20,9 @@ from worker.stages.decode import EventColumns
 from worker.stages.fold import FoldedBatch
 from worker.stages.fold_kernel import recent_rows_of, recent_types_of
 from worker.state.arena import UserArena
+
+if TYPE_CHECKING:
+    from worker.tracing.event_trace import EventTrace
 
 
 @dataclass(frozen=True)
@@ -136,6 +140,8 @@ def _of_batch(
             answer = owed.put_off(user_id, partition, offset)
         answer.event_ids += [events.event_ids[sources[place]] for place in places]
         answer.record_times += [events.record_times[sources[place]] for place in places]
+        if events.traces:
+            _trace(answer, [events.traces[sources[place]] for place in places])
         last = sources[places[-1]]
         answer.time = events.times[last]
         answer.surface = events.surfaces[last] if events.surfaces else None
@@ -169,4 +175,13 @@ def _addressed(answers: Sequence[OwedAnswer], events_seen: NDArray[np.int64]) ->
         loss_before=np.array([one.loss_before for one in answers], np.float32),
         loss_after=np.array([one.loss_after for one in answers], np.float32),
         also=[one.event_ids[:-1] for one in answers],
+        traces=[one.traces for one in answers] if any(one.traces for one in answers) else (),
     )
+
+
+def _trace(answer: OwedAnswer, traces: Sequence[EventTrace | None]) -> None:
+    """Have traced events wait for their answer."""
+    for trace in traces:
+        if trace is not None:
+            trace.wait()
+            answer.traces.append(trace)

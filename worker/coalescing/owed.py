@@ -6,8 +6,12 @@ import heapq
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from worker.metrics import WorkerMetrics
+
+if TYPE_CHECKING:
+    from worker.tracing.event_trace import EventTrace
 
 _FOR_EVER = float("inf")
 
@@ -32,6 +36,8 @@ class OwedAnswer:
     stepped: bool = False
     loss_before: float = 0.0
     loss_after: float = 0.0
+    traces: list[EventTrace] = field(default_factory=list)
+    """Of those of the events that are traced."""
 
 
 class Owed:

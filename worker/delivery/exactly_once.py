@@ -273,6 +273,10 @@ class ExactlyOnce:
         self._transactions.poll(0)
 
     def _produce_columns(self, place: int, records: RecordColumns) -> None:
+        if records.headers:
+            for record in records:
+                self._produce(place, record)
+            return
         produce, topic, delivered = self._producer.produce, records.topic, self._on_delivery
         for partition, key, value in records.rows():
             if self._failure is not None or self._halted:

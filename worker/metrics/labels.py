@@ -127,6 +127,26 @@ class TransactionEnd(enum.StrEnum):
     ABORTED = "aborted"
 
 
+class TracedRecord(enum.StrEnum):
+    """What tracing made of a record of `clickstream`."""
+
+    TRACED = "traced"
+    LIMITED = "limited"
+    """It is one too many for its second."""
+    MALFORMED = "malformed"
+    """Its `traceparent` is none."""
+
+
+class SpanFate(enum.StrEnum):
+    """What became of a span."""
+
+    SENT = "sent"
+    FAILED = "failed"
+    """It could not be sent."""
+    DROPPED = "dropped"
+    """Too many were waiting."""
+
+
 class Variant(enum.StrEnum):
     """Which of two models."""
 

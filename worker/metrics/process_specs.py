@@ -5,7 +5,7 @@ from __future__ import annotations
 from prometheus_client import Counter, Gauge
 
 from schemas.metric_spec import MetricSpec, values
-from worker.metrics.labels import Rebalance, TransactionEnd
+from worker.metrics.labels import Rebalance, SpanFate, TracedRecord, TransactionEnd
 
 PROCESS_SPECS = (
     MetricSpec(
@@ -44,5 +44,19 @@ PROCESS_SPECS = (
         Counter,
         "Partitions that came or went.",
         {"how": values(Rebalance)},
+    ),
+    MetricSpec(
+        "innerloop_traced_records_total",
+        Counter,
+        "Records of `clickstream` that are traced, where tracing.enabled is on; that are not, as "
+        "more than tracing.events_per_second are sampled; and those whose traceparent is none.",
+        {"result": values(TracedRecord)},
+    ),
+    MetricSpec(
+        "innerloop_trace_spans_total",
+        Counter,
+        "Spans sent to tracing.endpoint, lost as it did not take them, and dropped as too many "
+        "were waiting.",
+        {"fate": values(SpanFate)},
     ),
 )

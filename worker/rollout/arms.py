@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -201,7 +201,8 @@ class Arms:
         inside = np.flatnonzero(trial.share.of(events.user_ids))
         owing = _owing(self._shadow_owed)
         if inside.size or (owing is not None and owing.due):
-            theirs = pick(events, inside)
+            # Its answers go nowhere, so they end no trace.
+            theirs = pick(replace(events, traces=[]), inside)
             # Whom the shadow does not know yet it copies as they are before these events.
             self.primary.users.bring_in(theirs.user_ids, theirs.partitions)
             trial.arm.process(theirs, owing)

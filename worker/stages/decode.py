@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from confluent_kafka import Message
@@ -14,6 +14,9 @@ from schemas.clickstream import ClickstreamEvent, EventType
 from schemas.codec import DECODE_ERRORS, Codec, decode_error
 from schemas.dead_letter import DeadLetterReason
 from schemas.errors import DecodeError
+
+if TYPE_CHECKING:
+    from worker.tracing.event_trace import EventTrace
 
 NO_TIMESTAMP = -1
 Header = tuple[str, bytes | None]
@@ -37,6 +40,8 @@ class EventColumns:
     """Timestamp of the record, milliseconds since the epoch; `NO_TIMESTAMP` if it has none."""
     surfaces: list[str | None] = field(default_factory=list)
     """Where it happened; empty if that was not asked for."""
+    traces: list[EventTrace | None] = field(default_factory=list)
+    """Of the events that are traced; empty if none is."""
 
     def __len__(self) -> int:
         return len(self.event_ids)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import overload
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -15,6 +16,9 @@ from schemas.kafka_refusals import told
 _LOG = logging.getLogger(__name__)
 _POLL_S = 0.1
 
+Headers = list[tuple[str, str | bytes | None]]
+"""Name and content of each header of a record to be produced."""
+
 
 @dataclass(frozen=True, slots=True)
 class OutgoingRecord:
@@ -24,7 +28,7 @@ class OutgoingRecord:
     partition: int
     key: bytes | None
     value: bytes | None
-    headers: list[tuple[str, str | bytes | None]] | None = None
+    headers: Headers | None = None
     without_value: Callable[[], OutgoingRecord] | None = None
     """Makes what to produce instead where the topic does not take a value of this size."""
 
@@ -37,6 +41,8 @@ class RecordColumns(Sequence[OutgoingRecord]):
     partitions: Sequence[int]
     keys: Sequence[bytes]
     values: Sequence[bytes | None]
+    headers: Sequence[Headers | None] = ()
+    """Empty where no record has any."""
 
     def rows(self) -> Iterator[tuple[int, bytes, bytes | None]]:
         """Yield partition, key and value of each record, in order."""
@@ -54,14 +60,26 @@ class RecordColumns(Sequence[OutgoingRecord]):
     def __getitem__(self, place: int | slice) -> OutgoingRecord | RecordColumns:
         if isinstance(place, slice):
             return RecordColumns(
-                self.topic, self.partitions[place], self.keys[place], self.values[place]
+                self.topic,
+                self.partitions[place],
+                self.keys[place],
+                self.values[place],
+                self.headers[place] if self.headers else (),
             )
         return OutgoingRecord(
-            self.topic, self.partitions[place], self.keys[place], self.values[place]
+            self.topic,
+            self.partitions[place],
+            self.keys[place],
+            self.values[place],
+            self.headers[place] if self.headers else None,
         )
 
     def __iter__(self) -> Iterator[OutgoingRecord]:
-        return (OutgoingRecord(self.topic, *row) for row in self.rows())
+        headers = self.headers or repeat(None)
+        return (
+            OutgoingRecord(self.topic, *row, of_row)
+            for row, of_row in zip(self.rows(), headers, strict=bool(self.headers))
+        )
 
 
 def joined(*parts: Sequence[OutgoingRecord]) -> Sequence[OutgoingRecord]:
@@ -76,8 +94,15 @@ def joined(*parts: Sequence[OutgoingRecord]) -> Sequence[OutgoingRecord]:
             [partition for part in columns for partition in part.partitions],
             [key for part in columns for key in part.keys],
             [value for part in columns for value in part.values],
+            _joined_headers(columns),
         )
     return [record for part in filled for record in part]
+
+
+def _joined_headers(parts: Sequence[RecordColumns]) -> Sequence[Headers | None]:
+    if not any(part.headers for part in parts):
+        return ()
+    return [of_row for part in parts for of_row in part.headers or [None] * len(part)]
 
 
 class PublishError(BrokerError):
@@ -136,6 +161,10 @@ class Publisher:
         return too_large
 
     def _produce_columns(self, records: RecordColumns) -> None:
+        if records.headers:
+            for record in records:
+                self._produce(record)
+            return
         produce, topic, delivered = self._producer.produce, records.topic, self._on_delivery
         for partition, key, value in records.rows():
             try:

@@ -195,6 +195,24 @@ def test_the_trace_of_the_request_goes_on(collector):
     assert sorted(traces, key=str) == sorted([trace.encode(), own.encode(), None], key=str)
 
 
+def test_what_vendors_add_to_a_trace_goes_on_with_it_alone(collector):
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    own = trace.replace("4bf9", "aaaa")
+    both = [VIEW, {**VIEW, "traceparent": own}]
+    collector.send("/v1/events", both, traceparent=trace, tracestate="shop=1,cdn=x")
+    collector.send("/v1/events", VIEW, tracestate="shop=1")
+    collector.send("/v1/events", VIEW, traceparent=trace, tracestate="long=" + "x" * 600)
+    found = [dict(message.headers()) for message in collector.messages()]
+    kept = [(each.get("traceparent"), each.get("tracestate")) for each in found]
+    expected = [
+        (trace.encode(), b"shop=1,cdn=x"),
+        (own.encode(), None),
+        (None, None),
+        (trace.encode(), None),
+    ]
+    assert sorted(kept, key=str) == sorted(expected, key=str)
+
+
 def test_nothing_of_an_event_reaches_logs_or_metrics(collector, caplog):
     caplog.set_level("DEBUG")
     secret = "shopper-4711"
