@@ -1,11 +1,19 @@
-"""The buckets of live quality: those of the evaluation protocol, and one for what comes after."""
+"""The buckets of quality by events seen: those of the protocol, and one for what comes after."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from worker.evaluation.metrics import EVENTS_SEEN_BUCKETS
+EVENTS_SEEN_BUCKETS: tuple[tuple[str, int, int], ...] = (
+    ("0", 0, 0),
+    ("1", 1, 1),
+    ("2", 2, 2),
+    ("3-4", 3, 4),
+    ("5-9", 5, 9),
+    ("10+", 10, 20),
+)
+"""Label, first and last number of events of the user that came before, as the protocol has them."""
 
 _AFTER = EVENTS_SEEN_BUCKETS[-1][2] + 1
 _FIRST = np.array([*(first for _, first, _ in EVENTS_SEEN_BUCKETS), _AFTER])

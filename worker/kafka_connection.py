@@ -10,7 +10,6 @@ from confluent_kafka.admin import AdminClient
 from schemas.errors import BrokerError, SettingsError
 from schemas.kafka_refusals import ask_for_topics, is_refusal, told
 from schemas.settings import KafkaSettings
-from worker.broker.embedded import is_embedded
 
 REACH_TIMEOUT_S = 10.0
 """How long brokers get to answer before they count as unreachable, seconds."""
@@ -53,6 +52,11 @@ def connect(kafka: KafkaSettings, timeout_s: float = REACH_TIMEOUT_S) -> Cluster
         for name, topic in metadata.topics.items()
     }
     return Cluster(client, is_embedded(metadata.cluster_id), replicas)
+
+
+def is_embedded(cluster_id: str | None) -> bool:
+    """Whether the cluster of this id is an embedded broker, by the id that librdkafka gives it."""
+    return (cluster_id or "").startswith("mockCluster")
 
 
 def property_error(error: KafkaException) -> SettingsError:

@@ -14,8 +14,13 @@ from schemas.errors import BrokerError
 from schemas.kafka_refusals import AUTHORIZATION, is_refusal, told
 from schemas.settings import KafkaSettings
 from schemas.topics import Topic
-from worker.broker.embedded import is_embedded
-from worker.kafka_connection import QUIET, connect, missing_topic, property_error
+from worker.kafka_connection import (
+    QUIET,
+    connect,
+    is_embedded,
+    missing_topic,
+    property_error,
+)
 from worker.offset_queries import held_offsets, offsets_at, persist
 
 _LOG = logging.getLogger(__name__)

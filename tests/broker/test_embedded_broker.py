@@ -13,10 +13,10 @@ from confluent_kafka import Consumer, Message, TopicPartition
 from schemas.errors import BrokerError
 from schemas.settings import Settings
 from schemas.topics import Topic
-from worker.broker.embedded import PARTITIONS, EmbeddedBroker, is_embedded
+from worker.broker.embedded import PARTITIONS, EmbeddedBroker
 from worker.broker.readiness import accepts_connections
 from worker.kafka_admin import create_topics
-from worker.kafka_connection import connect
+from worker.kafka_connection import connect, is_embedded
 
 PARENT = """
 import time

@@ -47,11 +47,6 @@ _STOP_TIMEOUT_S = 5.0
 _PARENT_CHECK_S = 1.0
 
 
-def is_embedded(cluster_id: str | None) -> bool:
-    """Whether the cluster of this id is an embedded broker, by the id that librdkafka gives it."""
-    return (cluster_id or "").startswith("mockCluster")
-
-
 def serve(announce: Callable[[str], None], stop: threading.Event, brokers: int = 1) -> None:
     """Run the mock cluster in this process until `stop` is set.
 

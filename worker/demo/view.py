@@ -14,7 +14,7 @@ from worker.demo.frame import Frame
 from worker.demo.scrape import LiveQuality, WorkerSample
 from worker.demo.text import NOTHING, latency_text, loss_text, rate_text
 from worker.demo.visitors import Example
-from worker.evaluation.metrics import EVENTS_SEEN_BUCKETS
+from worker.events_seen import EVENTS_SEEN_BUCKETS
 
 TOP = WorkerSettings().top_k
 """Length of the lists; the demo's worker runs with the defaults."""

@@ -6,17 +6,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from worker.events_seen import EVENTS_SEEN_BUCKETS
 from worker.ranking_quality import Quality, quality
-
-EVENTS_SEEN_BUCKETS: tuple[tuple[str, int, int], ...] = (
-    ("0", 0, 0),
-    ("1", 1, 1),
-    ("2", 2, 2),
-    ("3-4", 3, 4),
-    ("5-9", 5, 9),
-    ("10+", 10, 20),
-)
-"""Label, first and last number of events seen."""
 
 
 class ModelQuality(msgspec.Struct, frozen=True, kw_only=True):

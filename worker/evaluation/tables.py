@@ -9,10 +9,10 @@ from rich.table import Table
 
 from worker.evaluation.cells import Band, Bands, Difference
 from worker.evaluation.grid import NONE, grid, number
-from worker.evaluation.metrics import EVENTS_SEEN_BUCKETS
 from worker.evaluation.new_items import Chance
 from worker.evaluation.report import Comparison, ModelReport, Report
 from worker.evaluation.scenario_tables import scenario_tables
+from worker.events_seen import EVENTS_SEEN_BUCKETS
 from worker.ranking_quality import Quality
 
 SIGNIFICANT = 0.01
