@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-import threading
 from collections import OrderedDict
 
 from schemas.catalog import CatalogItem
-from schemas.codec import DECODE_ERRORS, build_codec
-from schemas.errors import BrokerError, RegistryError
 from schemas.settings import Settings
 from schemas.topics import Topic
-from worker.topic_follower import TopicFollower
-
-_LOG = logging.getLogger(__name__)
-_MOST_AT_ONCE = 5000
-_POLL_S = 0.2
+from worker.topic_thread import TopicThread
 
 
 class Titles:
@@ -31,14 +23,17 @@ class Titles:
 
     def __init__(self, settings: Settings) -> None:
         self._most = settings.subscriber.titles
-        self._decode = build_codec(settings.wire).decoder(CatalogItem)
-        self._follower = TopicFollower(
-            settings.kafka, Topic.CATALOG, 0, settings.subscriber.refresh_seconds
-        )
         self._titles: OrderedDict[str, str] = OrderedDict()
-        self._stop = threading.Event()
-        self._complete = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="titles", daemon=True)
+        self._thread = TopicThread(
+            settings,
+            Topic.CATALOG,
+            CatalogItem,
+            put=self._put,
+            remove=self._remove,
+            name="titles",
+            once_ended="no more titles",  # lists without them are better than none
+            refresh_s=settings.subscriber.refresh_seconds,
+        )
         self._thread.start()
 
     def __len__(self) -> int:
@@ -50,36 +45,17 @@ class Titles:
 
     def wait(self, timeout: float) -> bool:
         """Wait until the topic is read to the end that it had; return whether it is."""
-        return self._complete.wait(timeout)
+        return self._thread.wait(timeout)
 
     def close(self) -> None:
         """Stop following."""
-        self._stop.set()
-        self._thread.join()
+        self._thread.close()
 
-    def _run(self) -> None:
-        try:
-            while not self._stop.is_set():
-                for message in self._follower.read(_MOST_AT_ONCE, _POLL_S):
-                    self._take(message.key(), message.value())
-                if self._follower.caught_up:
-                    self._complete.set()
-        except (BrokerError, RegistryError) as error:
-            # Lists without titles are better than none.
-            _LOG.warning("no more titles: %s", error)
-        finally:
-            self._follower.close()
-
-    def _take(self, key: bytes | str | None, value: bytes | str | None) -> None:
-        if value is None:
-            if key is not None:
-                self._titles.pop(key.decode() if isinstance(key, bytes) else key, None)
-            return
-        try:
-            item = self._decode(value if isinstance(value, bytes) else value.encode())
-        except DECODE_ERRORS:
-            return  # the worker has said so
+    def _put(self, item: CatalogItem) -> None:
         self._titles[item.item_id] = item.title
         self._titles.move_to_end(item.item_id)
         if len(self._titles) > self._most:
             self._titles.popitem(last=False)
+
+    def _remove(self, item_id: str) -> None:
+        self._titles.pop(item_id, None)
