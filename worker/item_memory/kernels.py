@@ -16,6 +16,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from worker.ranking_index.simd import prefetch
+
 F32 = np.float32
 
 FEATURES = (
@@ -42,6 +44,9 @@ CONTEXT = ("recent", "last_followers_total", "last_count", "mass")
 
 _LOG_SCALE = tuple(F32(scale) for scale in (500, 100, 500, 100, 500, 500, 0, 1, 0, 0, 0, 0, 0))
 """A feature x becomes log(1 + scale·x); with 0 it stays what it is."""
+_SCALES = np.array(_LOG_SCALE * 16, F32)
+"""Of 16 candidates, one behind the other."""
+_IS_SCALED = _SCALES > 0.0
 
 
 class Neighbours(NamedTuple):
@@ -141,6 +146,26 @@ def log1p(x: float) -> np.float32:
     return F32(f + small + e * F32(0.693359375))
 
 
+@njit(inline="always")
+def exp_of_minus(x: float) -> np.float32:
+    """Return e^(−x) of a float32 x ≥ 0, to 2 units in the last place; 0 beyond 87.
+
+    Without branches, like `log1p`; the polynomial is that of `expf` in the Cephes library.
+    """
+    y = -min(F32(x), F32(88.0))
+    n = np.rint(y * F32(1.44269504088896341))
+    f = y - n * F32(0.693359375) - n * F32(-2.12194440e-4)
+    p = F32(1.9875691500e-4)
+    p = p * f + F32(1.3981999507e-3)
+    p = p * f + F32(8.3334519073e-3)
+    p = p * f + F32(4.1665795894e-2)
+    p = p * f + F32(1.6666665459e-1)
+    p = p * f + F32(5.0000001201e-1)
+    power = np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32)
+    result = F32((p * f * f + f + F32(1.0)) * power)
+    return result if x < F32(87.0) else F32(0.0)
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
 def fade(value: float, since: int, now: int, rate: float) -> float:
     """Return a value last changed at `since`, as of `now`; a value of the future does not grow."""
@@ -216,23 +241,23 @@ def learn_many(
         learn_one(memory, rates, items[i], before[i], times[i])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(inline="always")
 def _place(
     rows: NDArray[np.int32], features: NDArray[np.float32], recency: NDArray[np.int32],
     link: NDArray[np.int32], slot: NDArray[np.int32], row: int, n: int,
 ) -> tuple[int, int]:  # fmt: skip
-    """Return the candidate of a row, a new one if it is none yet, and the number of candidates."""
-    p = slot[row]
-    if p < 0:
-        p = n
-        slot[row] = n
-        rows[n] = row
-        for c in range(len(FEATURES)):
-            features[n, c] = F32(0.0)
-        recency[n] = -1
-        link[n] = -1
-        n += 1
-    return p, n
+    """Return the candidate of a row, a new one if it is none yet, and the number of candidates.
+
+    Without branches, which nobody could predict: the place behind the last candidate is made ready
+    whether it is needed or not.
+    """
+    rows[n] = row
+    features[n, :] = F32(0.0)
+    recency[n] = link[n] = -1
+    known = slot[row]
+    p = n if known < 0 else known
+    slot[row] = p
+    return p, n + (p == n)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -247,30 +272,47 @@ def read(number: Faded, row: int, now: int, rate: float) -> float:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _send_for(side: Neighbours, row: int) -> None:
+    """Have a row of neighbours brought close: the rows of a user's items lie anywhere in memory."""
+    size = np.int64(side.size[row])
+    prefetch(side.items.ctypes.data + row * side.items.strides[0], 4 * size)
+    prefetch(side.weights.ctypes.data + row * side.weights.strides[0], 4 * size)
+    prefetch(side.times.ctypes.data + row * side.times.strides[0], 8 * size)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _faded_weights(
+    side: Neighbours, source: int, rate: float, now: int, faded: NDArray[np.float32]
+) -> None:
+    """Write the weights of an item's neighbours as of `now`."""
+    weights, times = side.weights, side.times
+    for s in range(side.size[source]):
+        faded[s] = F32(fade(weights[source, s], times[source, s], now, rate))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def _followers(
     side: Neighbours, source: int, k: int, factor: float, total: float, rate: float, now: int,
-    out: Out, slot: NDArray[np.int32], n: int,
+    out: Out, slot: NDArray[np.int32], n: int, faded: NDArray[np.float32],
 ) -> tuple[int, float]:  # fmt: skip
     """Add the followers of the recent item at position k; return the end and their shares."""
-    items, weights, times = side.items, side.weights, side.times
+    items, times = side.items, side.times
     rows, features, recency, link = out.rows, out.features, out.recency, out.link
-    mass, per_total = 0.0, 1.0 / total
+    mass, per_total, by_place = 0.0, F32(1.0 / total), F32(factor)
+    _faded_weights(side, source, rate, now, faded)
+    latest = F32(1.0) if k == 0 else F32(0.0)
     for s in range(side.size[source]):
         p, n = _place(rows, features, recency, link, slot, items[source, s], n)
-        seen = times[source, s]
-        weight = fade(weights[source, s], seen, now, rate)
+        weight = faded[s]
         share = weight * per_total
-        features[p, 0] += F32(factor * share)
-        features[p, 1] += F32(factor * weight)
-        if k == 0:
-            features[p, 4] = F32(share)
+        features[p, 0] += by_place * share
+        features[p, 1] += by_place * weight
+        features[p, 4] += latest * share  # an item is among the followers of another once
         features[p, 6] += F32(1.0)
-        age = F32(max(0, now - seen))
-        if link[p] < 0:
-            link[p] = k
-            features[p, 7] = age
-        else:
-            features[p, 7] = min(features[p, 7], age)
+        age = F32(max(0, now - times[source, s]))
+        first = link[p] < 0
+        features[p, 7] = age if first else min(features[p, 7], age)
+        link[p] = k if first else link[p]
         mass += share
     return n, factor * mass
 
@@ -278,20 +320,21 @@ def _followers(
 @njit(cache=True, nogil=True, error_model="numpy")
 def _predecessors(
     side: Neighbours, source: int, k: int, factor: float, total: float, rate: float, now: int,
-    out: Out, slot: NDArray[np.int32], n: int,
+    out: Out, slot: NDArray[np.int32], n: int, faded: NDArray[np.float32],
 ) -> int:  # fmt: skip
     """Add the predecessors of the recent item at position k; return the end."""
-    items, weights, times = side.items, side.weights, side.times
+    items = side.items
     rows, features, recency, link = out.rows, out.features, out.recency, out.link
-    per_total = 1.0 / total
+    per_total, by_place = F32(1.0 / total), F32(factor)
+    _faded_weights(side, source, rate, now, faded)
+    latest = F32(1.0) if k == 0 else F32(0.0)
     for s in range(side.size[source]):
         p, n = _place(rows, features, recency, link, slot, items[source, s], n)
-        weight = fade(weights[source, s], times[source, s], now, rate)
+        weight = faded[s]
         share = weight * per_total
-        features[p, 2] += F32(factor * share)
-        features[p, 3] += F32(factor * weight)
-        if k == 0:
-            features[p, 5] = F32(share)
+        features[p, 2] += by_place * share
+        features[p, 3] += by_place * weight
+        features[p, 5] += latest * share
     return n
 
 
@@ -315,19 +358,24 @@ def collect_one(
     """Write the candidates of one user from position `start` on; return the position after them."""
     n, known, factor, mass, rate = start, 0, 1.0, 0.0, rates.pair
     rows, features, recency, link = out.rows, out.features, out.recency, out.link
+    followers, predecessors = memory.followers, memory.predecessors
+    faded = np.empty(followers.items.shape[1], F32)
     for k in range(len(recent)):
         source = recent[k]
         if source < 0:
             break
+        if k + 1 < len(recent) and recent[k + 1] >= 0:
+            _send_for(followers, recent[k + 1])
+            _send_for(predecessors, recent[k + 1])
         known += 1
         p, n = _place(rows, features, recency, link, slot, source, n)
         if recency[p] < 0:
             recency[p] = k
         total = 1.0 + read(memory.followers_total, source, now, rate)
-        n, share = _followers(memory.followers, source, k, factor, total, rate, now, out, slot, n)
+        n, share = _followers(followers, source, k, factor, total, rate, now, out, slot, n, faded)
         mass += share
         total = 1.0 + read(memory.visits, source, now, rate)
-        n = _predecessors(memory.predecessors, source, k, factor, total, rate, now, out, slot, n)
+        n = _predecessors(predecessors, source, k, factor, total, rate, now, out, slot, n, faded)
         factor *= rates.position_decay
     n = _named(trending, TRENDING, out, slot, n)
     n = _named(dense, DENSE, out, slot, n)
@@ -346,16 +394,13 @@ def collect_one(
 @njit(cache=True, nogil=True, error_model="numpy")
 def _finish(memory: Arrays, rates: Rates, out: Out, start: int, stop: int, now: int) -> None:
     """Bring candidates' numbers onto a log scale and add what is said of the items themselves."""
-    features, column = out.features, np.empty(stop - start, np.float32)
-    for c in range(len(_LOG_SCALE)):
-        scale = _LOG_SCALE[c]
-        if scale > 0.0:
-            for i in range(stop - start):
-                column[i] = features[start + i, c]
-            for i in range(stop - start):
-                column[i] = log1p(scale * column[i])
-            for i in range(stop - start):
-                features[start + i, c] = column[i]
+    width, column = len(FEATURES), np.empty(stop - start, np.float32)
+    numbers, end = out.features.reshape(out.features.size), stop * len(FEATURES)
+    for i in range(start * width, end, len(_SCALES)):  # whole vectors, whatever the columns
+        part = numbers[i : min(i + len(_SCALES), end)]
+        for j in range(len(part)):
+            scaled = log1p(_SCALES[j] * part[j])
+            part[j] = scaled if _IS_SCALED[j] else part[j]
     _read_logs(memory.visits, out, start, stop, now, rates.pair, column, 8)
     _read_logs(memory.trend, out, start, stop, now, rates.trend, column, 9)
     _read_logs(memory.followers_total, out, start, stop, now, rates.pair, column, 10)
@@ -368,17 +413,18 @@ def _read_logs(
 ) -> None:  # fmt: skip
     """Write log(1 + number) of candidates as a feature."""
     rows, values, times, features = out.rows, number.values, number.times, out.features
-    if rate == 0.0:
-        for p in range(start, stop):
-            column[p - start] = values[rows[p]]
-    else:
-        for p in range(start, stop):
-            row = rows[p]
-            column[p - start] = fade(values[row], times[row], now, rate)
+    for i in range(stop - start):
+        column[i] = values[rows[start + i]]
+    if rate > 0.0:
+        ages = np.empty(stop - start, F32)
+        for i in range(stop - start):
+            ages[i] = F32(max(0, now - times[rows[start + i]]))
+        for i in range(stop - start):
+            column[i] *= exp_of_minus(F32(rate) * ages[i])
     for i in range(stop - start):
         column[i] = log1p(column[i])
-    for p in range(start, stop):
-        features[p, feature] = column[p - start]
+    for i in range(stop - start):
+        features[start + i, feature] = column[i]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -227,11 +227,12 @@ class ItemMemory:
         n, config = len(events.items), self.config
         recent = events.recent[:, : config.recent]
         most = recent.shape[1] * (2 * config.neighbours + 1) + config.trending + dense.shape[1]
+        room = n * most + 1  # one is made ready behind the last
         out = kernels.Out(
-            rows=np.empty(n * most, np.int32),
-            features=np.empty((n * most, len(kernels.FEATURES)), np.float32),
-            recency=np.empty(n * most, np.int32),
-            link=np.empty(n * most, np.int32),
+            rows=np.empty(room, np.int32),
+            features=np.empty((room, len(kernels.FEATURES)), np.float32),
+            recency=np.empty(room, np.int32),
+            link=np.empty(room, np.int32),
             context=np.zeros((n, len(kernels.CONTEXT)), np.float32),
             pointers=np.zeros(n + 1, np.int64),
         )

@@ -15,9 +15,11 @@ from worker.ranking_index.narrowing import Narrowing, leaves_out_few, words_for
 from worker.ranking_index.scan import Survivors, scan, settle
 from worker.ranking_index.shares import in_shares
 from worker.ranking_index.sieve import first_look
-from worker.ranking_index.tiles import ITEMS, QUERIES
+from worker.ranking_index.tiles import ITEMS
 from worker.rows import NO_ITEM
 
+_LEAST_SHARE = 2 * amx.QUERIES
+"""Queries that are worth a thread of their own: the items are gone through once for a tile."""
 _ROOM, _LEAST_ROOM = 4, 128
 """Survivors of a query that there is room for: times k, and at least."""
 
@@ -144,7 +146,7 @@ class ItemIndex:
             scan(self._codes, self._rows, coded, part, vectors, found, sieve, narrow, added)
             settle(coded, part, vectors, found, rows[start:stop], scores[start:stop], added)
 
-        in_shares(search, n, threads, least=QUERIES)
+        in_shares(search, n, threads, least=_LEAST_SHARE)
         return Nearest(rows, scores)
 
     def _show(self, rows: NDArray[np.int64]) -> None:

@@ -37,7 +37,7 @@ def merge(
             that was not heeded when they were searched for; else None.
     """
     k, depth = best.shape[1], near_rows.shape[1]
-    marks = np.zeros(items, np.int64)
+    marks = np.zeros(items, np.int32)
     for i in range(len(which)):
         q, count = which[i], 0
         own = pointers[q + 1] - pointers[q]

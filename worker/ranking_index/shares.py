@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import lru_cache
 
 
@@ -20,8 +20,15 @@ def in_shares(work: Callable[[int, int], object], n: int, threads: int, *, least
     if size >= n:
         work(0, n)
         return
-    starts = range(0, n, size)
-    for done in [_pool(threads).submit(work, start, min(n, start + size)) for start in starts]:
+    others = [
+        _pool(threads - 1).submit(work, start, min(n, start + size))
+        for start in range(size, n, size)
+    ]
+    try:
+        work(0, size)  # the first share is done right here: nobody has to be woken for it
+    finally:
+        wait(others)
+    for done in others:
         done.result()
 
 

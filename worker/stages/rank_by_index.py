@@ -26,6 +26,9 @@ from worker.stages.ranking_task import Lists, Mixing, RankingTask
 _AT_ONCE = 256
 """Users whose candidates are in memory at once."""
 
+_LEAST_SHARE, _LEAST_MIXED = 64, 8
+"""Users that are worth a thread of their own, and where each has many candidates to be mixed."""
+
 _NOTHING: NDArray[np.float32] = np.empty(0, np.float32)
 
 
@@ -66,7 +69,14 @@ class _Ranking:
         first = _first_places(self._recent)
         own = np.where(first == np.arange(width), self._recent, NO_ITEM)
         values = np.empty((n, width), np.float32)
-        own_products(self._queries, self._vectors, self._findable, own, values)
+
+        def products(start: int, stop: int) -> None:
+            part = slice(start, stop)
+            own_products(
+                self._queries[part], self._vectors, self._findable, own[part], values[part]
+            )
+
+        in_shares(products, n, self._threads, least=_LEAST_SHARE)
         if width:
             # The model shifts columns: here they are the places of the recent items, not all items.
             model.shift_repeats(torch.from_numpy(values), torch.from_numpy(first))
@@ -114,7 +124,7 @@ class _Ranking:
         def mix(start: int, stop: int) -> None:
             mixed_scores(weights, inputs, found, start, stop, scores)
 
-        in_shares(mix, len(inputs.queries), self._threads)
+        in_shares(mix, len(inputs.queries), self._threads, least=_LEAST_MIXED)
         return scores
 
     def lists(self) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float64] | None]:
@@ -137,7 +147,7 @@ class _Ranking:
             part = slice(start, stop)
             most_similar(rows[part], self._recent[part], self._vectors, closest[part])
 
-        in_shares(find, len(rows), self._threads)
+        in_shares(find, len(rows), self._threads, least=_LEAST_SHARE)
         return closest
 
     def _search(self, part: slice | NDArray[np.int64], k: int) -> Nearest:
@@ -178,7 +188,12 @@ class _Ranking:
             narrow_own(narrowing, added, own.pointers, own.rows, own.values)
         still = None if narrowed else narrowing
         ours = own.pointers, own.rows, own.values, items
-        merge(np.arange(n), near.rows, near.scores, *ours, best, scores, deeper, still)
+
+        def put(start: int, stop: int) -> None:
+            found = near.rows[start:stop], near.scores[start:stop]
+            merge(np.arange(start, stop), *found, *ours, best, scores, deeper, still)
+
+        in_shares(put, n, self._threads, least=_LEAST_SHARE)
         again = np.flatnonzero(deeper)
         if again.size:
             best[again], scores[again] = NO_ITEM, -np.inf
