@@ -190,8 +190,9 @@ class _Ranking:
         ours = own.pointers, own.rows, own.values, items
 
         def put(start: int, stop: int) -> None:
-            found = near.rows[start:stop], near.scores[start:stop]
-            merge(np.arange(start, stop), *found, *ours, best, scores, deeper, still)
+            which, of_these = np.arange(start, stop), slice(start, stop)
+            merge(which, near.rows[of_these], near.scores[of_these], *ours,
+                  best, scores, deeper, still)  # fmt: skip
 
         in_shares(put, n, self._threads, least=_LEAST_SHARE)
         again = np.flatnonzero(deeper)
