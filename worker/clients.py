@@ -12,7 +12,6 @@ from confluent_kafka import Consumer, KafkaException, Producer
 from schemas.settings import Settings
 from schemas.topics import Topic
 from worker.client_errors import ErrorLog
-from worker.delivery.transactional_producer import COORDINATOR_TIMEOUT_S, TransactionalProducer
 from worker.kafka_connection import property_error
 from worker.open_transactions import MARGIN_S
 from worker.topic_reader import PartitionReader
@@ -117,7 +116,7 @@ def transactional_id(settings: Settings) -> str:
     return f"{settings.worker.group_id}-{instance or uuid.uuid4().hex}"
 
 
-def make_transactional_producer(settings: Settings, name: str) -> TransactionalProducer:
+def make_transactional_producer(settings: Settings, name: str) -> Producer:
     """Return a producer for all that the worker publishes, by transactions.
 
     Args:
@@ -137,8 +136,7 @@ def make_transactional_producer(settings: Settings, name: str) -> TransactionalP
         "transactional.id": name,
         "transaction.timeout.ms": timeout_ms,
     }
-    answer_s = min(COORDINATOR_TIMEOUT_S, timeout_ms / 1000.0)
-    return TransactionalProducer(_client(Producer, config), name, answer_s)
+    return _client(Producer, config)
 
 
 def _client(kind: Callable[..., _ClientT], config: dict[str, Any]) -> _ClientT:

@@ -11,6 +11,7 @@ from worker.delivery.at_least_once import AtLeastOnce
 from worker.delivery.exactly_once import ExactlyOnce
 from worker.delivery.interface import Delivery
 from worker.delivery.membership import Membership
+from worker.delivery.transactional_producer import COORDINATOR_TIMEOUT_S, TransactionalProducer
 from worker.metrics import WorkerMetrics
 from worker.stages.commit import Committer
 
@@ -36,8 +37,14 @@ def make_delivery(
     """
     if settings.worker.delivery == "at_least_once":
         return AtLeastOnce(make_producer(settings), committer, metrics)
-    return ExactlyOnce(
+    timeout_s = settings.worker.transaction_timeout_ms / 1000.0
+    producer = TransactionalProducer(
         make_transactional_producer(settings, transactions),
+        transactions,
+        min(COORDINATOR_TIMEOUT_S, timeout_s),
+    )
+    return ExactlyOnce(
+        producer,
         Membership(consumer),
         settings.kafka.topic(Topic.CLICKSTREAM),
         metrics,
