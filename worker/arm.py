@@ -24,6 +24,7 @@ from worker.stages.decode import EventColumns
 from worker.stages.publish import RecordColumns
 from worker.state.arena import UserArena
 from worker.state.records import StateRecords
+from worker.state.sealing import PLAIN, Sealing
 from worker.state.store import StateStore
 from worker.state.users import Users
 from worker.trending.follower import Trends
@@ -45,6 +46,8 @@ class ArmParts:
     """The clock, milliseconds since the epoch."""
     trends: Callable[[], Trends] | None = None
     """Gives what is trending now; None goes without."""
+    sealing: Sealing = PLAIN
+    """How users are written to disk."""
 
 
 class Arm:

@@ -20,6 +20,7 @@ from worker.out_of_memory import out_of_memory_explained
 from worker.rollout.loading import LoadedModel, ModelLoader, ModelShelf, bundle_loader
 from worker.rollout.rollout import NO_PLAN, BeginAnewError, Rollout, Served
 from worker.session import Session
+from worker.state.state_keys import sealing_of
 from worker.topic_checks import check_topics
 from worker.tracing.opening import traced
 
@@ -46,6 +47,9 @@ class WorkerService:
         metrics: where it is watched; None makes a registry of its own.
         item_memory: of the bundle; None if it has none. Left alone where worker.item_memory is off.
         load: loads the bundles that plans of models name; None loads them as they are trained.
+
+    Raises:
+        SettingsError: worker.state_key_file is not a file of keys that only the worker may read.
     """
 
     def __init__(
@@ -61,6 +65,7 @@ class WorkerService:
         memory = item_memory if settings.worker.item_memory else None
         self._own = None if model is None else LoadedModel(model, memory)
         self._load = load or bundle_loader(settings.worker)
+        self._sealing = sealing_of(settings.worker.state_key_file)
         self._stop = threading.Event()
         self._health = Health(settings.metrics.stuck_seconds)
         self.metrics.watch(self._health)
@@ -141,6 +146,7 @@ class WorkerService:
             stop=self._stop,
             transactions=transactions,
             rollout=rollout,
+            sealing=self._sealing,
             tracing=tracing,
         )
 

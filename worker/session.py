@@ -34,12 +34,13 @@ from worker.rollout.line_up import LineUp
 from worker.rollout.rollout import Rollout, Served
 from worker.rollout.stores import SharedStore
 from worker.rollout.switcher import Switcher
-from worker.stages.batch_limit import BatchLimit
+from worker.stages.batch_limit import BatchLimit, Pace
 from worker.stages.commit import Committer
 from worker.stages.dead_letter_limits import DeadLetterLimits
 from worker.stages.decode import Decoder
 from worker.stages.poll import IDLE_WAIT_S, Poller
 from worker.state.disk_store import DiskStore
+from worker.state.sealing import PLAIN, Sealing
 from worker.state.store import open_store
 from worker.trending.follower import TrendingFollower
 
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
+_APART = 0.2
+"""Of the latency target: micro-batches begin so far apart at least."""
 _BUSY_WAIT_S = 0.002
 """Between two looks whether a micro-batch is acknowledged."""
 
@@ -63,6 +66,7 @@ class Session:
         stop: set when it is to end.
         transactions: the transactional.id, for delivery exactly once.
         rollout: the plans of models to follow; None follows none.
+        sealing: how users are written to disk.
         tracing: of the records; None if none is to be traced.
     """
 
@@ -76,6 +80,7 @@ class Session:
         stop: threading.Event,
         transactions: str,
         rollout: Rollout | None = None,
+        sealing: Sealing = PLAIN,
         tracing: Tracing | None = None,
     ) -> None:
         self.committed = False
@@ -97,7 +102,7 @@ class Session:
         memory = served.memory
         self._shared = None if memory is None else self._share(memory, partitions)
         item_learning = None if self._shared is None else self._shared.learning
-        store = open_store(worker.state_folder, warm=worker.warm_restart)
+        store = open_store(worker.state_folder, warm=worker.warm_restart, sealing=sealing)
         self._warm = (
             WarmRestart(store, state_reader, BrokerFacts(settings), settings, wall_clock_ms)
             if isinstance(store, DiskStore) and worker.warm_restart
@@ -118,6 +123,7 @@ class Session:
             item_learning=item_learning,
             now_ms=wall_clock_ms,
             trends=None if self._trending is None else self._trending.latest,
+            sealing=sealing,
         )
         line_up = LineUp(arms, parts, catalogue, by_variant=rollout is not None)
         line_up.form(served)
@@ -143,6 +149,7 @@ class Session:
             changed=self._assignment_changed,
         )
         self._limit = BatchLimit(worker.batch_events, worker.latency_target_ms / 1000.0)
+        self._pace = Pace(_APART * worker.latency_target_ms / 1000.0)
         self._privacy = self._answer_requests(codec, partitions)
         self._processor = BatchProcessor(
             decoder=Decoder(
@@ -194,9 +201,10 @@ class Session:
         followed = self._shared is None or not self._shared.follower.behind
         most = self._limit.records
         within = math.inf if self._owed is None else self._owed.wait_s()
-        messages = self._poller.poll(most, self._wait_s(followed), within)
+        messages = self._poller.poll(most, self._wait_s(followed), within, self._pace.wait_s())
         self._delivery.polled()
         if messages:
+            self._pace.begin()
             self._metrics.took(Stage.POLL, begin, time.perf_counter())
         if self._take_over.pending:
             self._poller.ready(self._take_over.step())

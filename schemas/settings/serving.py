@@ -68,7 +68,8 @@ class WorkerSettings(Section):
         50.0,
         gt=0,
         description="time from an event's arrival to its recommendation that micro-batches are "
-        "kept small for, milliseconds; where more events wait than that, they are large",
+        "kept small for, milliseconds; where more events wait than that, they are large. They begin "
+        "a fifth of it apart at least",
     )
     coalesce: bool = Field(
         False,
@@ -102,6 +103,12 @@ class WorkerSettings(Section):
         True,
         description="with a state folder: keep all users there at a stop, and at the next start "
         "read only what has changed since; otherwise it is empty while the worker is stopped",
+    )
+    state_key_file: Path | None = Field(
+        None,
+        description="with a state folder: seal what is written there, ids included, with the first "
+        "key in this file; a snapshot may be sealed with any of them. A line of base64 for each "
+        "key of 32 bytes, readable by the worker's user alone",
     )
     user_ttl_days: float | None = Field(
         None,

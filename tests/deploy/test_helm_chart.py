@@ -41,6 +41,7 @@ ALL = {
         "collector": {"allowed_origins": ["https://shop.example"]},
     },
     "secret": {"existingSecret": "innerloop"},
+    "worker": {**LEAST["worker"], "state": {"encryption": {"existingSecret": "state-key"}}},
     "secretMounts": [{"name": "tls", "mountPath": "/etc/innerloop/tls"}],
     "monitoring": {
         "podMonitor": {"enabled": True},
@@ -201,6 +202,9 @@ def test_processes_get_commands_settings_and_probes_that_exist(chosen, tmp_path,
             assert settings.worker.instance_id == "shop-worker-0"
             folder = settings.worker.state_folder
             assert folder is None or any(folder.is_relative_to(mount) for mount in mounted)
+            key_file = settings.worker.state_key_file
+            assert (key_file is not None) == (chosen == "all")
+            assert key_file is None or str(key_file.parent) in mounted
             compiled = Path(variables.get("NUMBA_CACHE_DIR", "/tmp"))
             assert compiled == Path("/tmp") or any(map(compiled.is_relative_to, mounted))
             assert settings.worker.bundle is not None

@@ -5,6 +5,8 @@ from test_pipeline import streams
 from worker_parts import Worker, event
 
 from schemas.settings import WorkerSettings
+from worker.state.sealed import Sealed
+from worker.state.sealing import PLAIN
 from worker.state.store import open_store
 
 SCORES = ["events", "hits", "reciprocal_rank", "popularity_hits"]
@@ -21,11 +23,12 @@ def run(events, most: int | None, batch: int = 4, **parts) -> Worker:
     return worker
 
 
-@pytest.mark.parametrize("folder", [None, "users"])
+@pytest.mark.parametrize("folder", [None, "users", "sealed"])
 @pytest.mark.parametrize("most", [1, 5, 24])
 def test_who_was_evicted_and_came_back_has_missed_nothing(tmp_path, folder, most):
     events = streams(users=30)
-    store = open_store(folder and tmp_path / folder)
+    sealing = Sealed([b"k" * 32]) if folder == "sealed" else PLAIN
+    store = open_store(folder and tmp_path / folder, sealing=sealing)
     roomy, tight = run(events, None), run(events, most, store=store)
     assert tight.journal.recommendations() == roomy.journal.recommendations()
     assert tight.journal.states() == roomy.journal.states()

@@ -1,5 +1,6 @@
 """A worker stopped and started again reads what changed, and is none the worse for it."""
 
+import base64
 import logging
 from collections import Counter
 from pathlib import Path
@@ -172,6 +173,33 @@ def test_a_user_erased_meanwhile_is_gone_from_the_folder(simple, produce_all, fo
     content = kept.read_bytes()
     assert b"u8" in content
     assert b"u7" not in content
+
+
+def test_sealed_users_come_back_while_keys_are_exchanged(
+    simple, make_settings, produce_all, consume_all, tmp_path, folder, caplog
+):
+    keys = tmp_path / "state.key"
+    keys.touch(mode=0o600)
+    sealed = with_worker(simple, state_key_file=keys)
+
+    def serve_with(piece: list, *numbers: int) -> Counter:
+        lines = [base64.b64encode(bytes([number]) * 32) for number in numbers]
+        keys.write_bytes(b"\n".join(lines))
+        return serve(sealed, produce_all, piece)
+
+    assert serve_with(PIECES[0], 1) == {"changelog": PARTITIONS}
+    # This is in every state.
+    assert b"fake-1" in consume_all(sealed, Topic.USER_STATE)[0].value()
+    left = [file for file in folder.rglob("*") if file.is_file()]
+    assert {file.name for file in left} == {"worker.lock", "snapshot.json", "data.mdb"}
+    assert not any(b"fake-1" in file.read_bytes() for file in left)
+    assert serve_with(PIECES[1], 2, 1) == {"snapshot": PARTITIONS}
+    assert serve_with(PIECES[2], 2) == {"snapshot": PARTITIONS}
+    with caplog.at_level(logging.WARNING):
+        found = serve_with(PIECES[3], 3)
+    assert found == {"changelog": PARTITIONS, "restored": USERS}
+    assert "worker.state_key_file has only" in caplog.text
+    assert_as_never_stopped(sealed, make_settings, produce_all, consume_all)
 
 
 def test_another_model_adapts_those_kept_again(simple, produce_all, consume_all):

@@ -1,6 +1,7 @@
 """When users are kept for a warm restart, and when those kept are used: every doubt by itself."""
 
 import logging
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +13,8 @@ from worker.restore.broker_facts import TopicFacts
 from worker.restore.warm import WarmRestart
 from worker.state.disk_store import DiskStore
 from worker.state.entry import to_entry
+from worker.state.sealed import Sealed
+from worker.state.sealing import PLAIN, Sealing
 
 IDS = {"user-state": "a", "clickstream": "b"}
 DAY_MS = 86_400_000
@@ -48,13 +51,14 @@ class Brokers:
 class Place:
     """A folder, and workers that come and go."""
 
-    def __init__(self, folder) -> None:
+    def __init__(self, folder: Path, sealing: Sealing) -> None:
         self._folder = folder
+        self._sealing = sealing
         self.brokers = Brokers()
         self.now = NOW_MS
 
     def open(self) -> WarmRestart:
-        self.store = DiskStore(self._folder, warm=True)
+        self.store = DiskStore(self._folder, warm=True, sealing=self._sealing)
         brokers = self.brokers
         warm = WarmRestart(self.store, brokers, brokers, Settings(), lambda: self.now)
         warm.start()
@@ -86,9 +90,9 @@ class Place:
         return offsets
 
 
-@pytest.fixture
-def place(tmp_path) -> Place:
-    return Place(tmp_path)
+@pytest.fixture(params=["plain", "sealed"])
+def place(request, tmp_path) -> Place:
+    return Place(tmp_path, PLAIN if request.param == "plain" else Sealed([b"k" * 32]))
 
 
 def test_all_that_is_certain_is_kept_and_found(place):

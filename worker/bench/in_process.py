@@ -24,6 +24,7 @@ from worker.stages.decode import EventColumns
 from worker.state.arena import UserArena
 from worker.state.entry import to_entry
 from worker.state.records import StateRecords
+from worker.state.state_keys import sealing_of
 from worker.state.store import open_store
 from worker.state.users import Users
 
@@ -97,7 +98,8 @@ class InProcess:
         )
         self._records = StateRecords(arena, model.version)
         metrics = WorkerMetrics()
-        store = open_store(settings.state_folder)
+        sealing = sealing_of(settings.state_key_file)
+        store = open_store(settings.state_folder, sealing=sealing)
         users = Users(
             arena,
             store,

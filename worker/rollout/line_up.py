@@ -104,7 +104,8 @@ class LineUp:
 
     def _shadow(self, plan: CandidateModel, loaded: LoadedModel) -> Arm:
         folder = self._parts.settings.worker.state_folder
-        own = open_store(None if folder is None else folder / _SHADOW_FOLDER)
+        shadows = None if folder is None else folder / _SHADOW_FOLDER
+        own = open_store(shadows, sealing=self._parts.sealing)
         store = ShadowStore(own, self._arms.canonical)
         metrics = ArmMetrics(self._parts.metrics, Variant.CANDIDATE, shadow=True)
         return self._arm(loaded, plan.variant, metrics, store, shadow=True)

@@ -7,7 +7,6 @@ the other's (docs/decisions/0012-users-beyond-memory.md).
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import logging
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,6 +20,7 @@ from msgspec.structs import replace
 
 from schemas.errors import StateStoreError
 from worker.state.entry import without_list
+from worker.state.sealing import PLAIN, Entries, EntrySealing, Sealing
 from worker.state.snapshot import Stamp, take_notes, write_notes
 
 _LOG = logging.getLogger(__name__)
@@ -32,8 +32,6 @@ _LOCK = "worker.lock"
 _MAP_BYTES = 1 << 40
 """Most that the store may come to hold: address space, neither disk nor memory."""
 _MOST_PARTITIONS = 10_000
-_LONGEST_ID = 500
-"""Bytes; LMDB takes keys of up to 511."""
 _USERS_AT_ONCE = 10_000
 
 
@@ -46,20 +44,22 @@ class DiskStore:
     Args:
         folder: made if it is not there; used by no other worker.
         warm: whether to offer what an earlier one kept.
+        sealing: how users are written there.
 
     Raises:
         StateStoreError: it cannot be used, or another worker uses it.
     """
 
-    def __init__(self, folder: Path, *, warm: bool = False) -> None:
+    def __init__(self, folder: Path, *, warm: bool = False, sealing: Sealing = PLAIN) -> None:
         self._folder = folder
+        self._sealing = sealing
         self._path = folder / _ENVIRONMENT
         self._kept: Stamp | None = None
         self._to_keep: Stamp | None = None
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = _locked(folder / _LOCK)
-            self._environment = self._open(warm=warm)
+            self._environment, self._entries = self._open(warm=warm)
         except (OSError, lmdb.Error) as error:
             raise StateStoreError(f"worker.state_folder {folder} cannot be used: {error}") from None
         self._databases: dict[int, lmdb._Database] = {}
@@ -94,19 +94,29 @@ class DiskStore:
         Raises:
             StateStoreError: they cannot be written, such as on a full disk.
         """
-        database = self._database(partition)
-        entries = sorted((_key(user_id), _entry(user_id, v)) for user_id, v in users.items())
+        database, key = self._database(partition), self._entries.keys(partition)
+        entries = []
+        for user_id, value in users.items():
+            user = user_id.encode()
+            entries.append((key(user), _entry(user, value)))
+        entries.sort()
+        sealed = self._entries.seal(partition, entries)
         with self._transaction() as transaction:
-            transaction.cursor(database).putmulti(entries)
+            transaction.cursor(database).putmulti(sealed)
 
     def take(self, partition: int, user_ids: Iterable[str]) -> dict[str, bytes]:
         """Return and forget these; see `StateStore`."""
         if partition not in self._databases:
             return {}
-        database = self._databases[partition]
+        database, key = self._databases[partition], self._entries.keys(partition)
+        found = []
         with self._transaction() as transaction:
-            found = [transaction.pop(_key(user_id), db=database) for user_id in user_ids]
-        return dict(_user(bytes(entry)) for entry in found if entry is not None)
+            for user_id in user_ids:
+                at = key(user_id.encode())
+                value = transaction.pop(at, db=database)
+                if value is not None:
+                    found.append((at, bytes(value)))
+        return dict(_user(entry) for _, entry in self._entries.unseal(partition, found))
 
     def scan(self, partition: int, most: int) -> list[tuple[str, bytes]]:
         """Return the next users; see `StateStore`."""
@@ -117,13 +127,10 @@ class DiskStore:
             # The smallest key that comes after the last one of the time before.
             if not cursor.set_range(self._scanned.pop(partition, b"") + b"\0"):
                 return []
-            found = []
-            for key, entry in cursor:
-                found.append(_user(bytes(entry)))
-                if len(found) == most:
-                    self._scanned[partition] = bytes(key)
-                    break
-        return found
+            found = _some(iter(cursor), most)
+        if len(found) == most:
+            self._scanned[partition] = found[-1][0]
+        return [_user(entry) for _, entry in self._entries.unseal(partition, found)]
 
     def drop(self, partition: int) -> None:
         """Forget a partition's users."""
@@ -150,7 +157,7 @@ class DiskStore:
         if self._to_keep is not None:
             try:
                 self._write_snapshot(self._to_keep)
-            except (OSError, lmdb.Error) as error:
+            except (OSError, lmdb.Error, StateStoreError) as error:
                 _LOG.warning("no snapshot of users is kept in %s: %s", self._folder, error)
                 shutil.rmtree(self._folder / _SNAPSHOT, ignore_errors=True)
             self._to_keep = None
@@ -158,12 +165,12 @@ class DiskStore:
         shutil.rmtree(self._path, ignore_errors=True)
         self._lock.close()
 
-    def _open(self, *, warm: bool) -> lmdb.Environment:
+    def _open(self, *, warm: bool) -> tuple[lmdb.Environment, EntrySealing]:
         """Open the snapshot if there is one to be used, or else make an empty environment."""
         shutil.rmtree(self._path, ignore_errors=True)
         snapshot = self._folder / _SNAPSHOT
-        stamp = take_notes(self._folder, snapshot / _DATA)
-        if stamp is not None and warm:
+        notes = take_notes(self._folder, snapshot / _DATA, self._sealing)
+        if notes is not None and warm:
             snapshot.rename(self._path)
             try:
                 environment = _environment(self._path)
@@ -171,27 +178,38 @@ class DiskStore:
                 _LOG.warning("the snapshot of users in %s is not used: %s", self._folder, error)
                 shutil.rmtree(self._path, ignore_errors=True)
             else:
-                self._kept = stamp
-                return environment
+                self._kept = notes.stamp
+                return environment, self._sealing.entries(notes.seal)
         shutil.rmtree(snapshot, ignore_errors=True)
-        return _environment(self._path)
+        return _environment(self._path), self._sealing.entries()
 
     def _write_snapshot(self, stamp: Stamp) -> None:
         """Write the users anew: of those erased no byte is left behind, and pages are filled up."""
         path = self._folder / _SNAPSHOT
         shutil.rmtree(path, ignore_errors=True)
+        entries, seal = self._sealing.for_snapshot()
+        in_order = entries.order == self._entries.order
         with _environment(path) as snapshot:
             for partition in stamp.next_offsets:
                 target = snapshot.open_db(_name(partition))
                 if partition not in self._databases:
                     continue
                 with self._environment.begin() as reading:
-                    entries = iter(reading.cursor(self._databases[partition]))
-                    while some := list(islice(entries, _USERS_AT_ONCE)):
+                    found = iter(reading.cursor(self._databases[partition]))
+                    while some := _some(found, _USERS_AT_ONCE):
+                        renewed = self._renewed(partition, some, entries)
                         with snapshot.begin(write=True) as writing:
-                            renewed = [(key, _without_list(bytes(entry))) for key, entry in some]
-                            writing.cursor(target).putmulti(renewed, append=True)
-        write_notes(self._folder, path / _DATA, stamp)
+                            writing.cursor(target).putmulti(renewed, append=in_order)
+        write_notes(self._folder, path / _DATA, stamp, self._sealing, seal)
+
+    def _renewed(self, partition: int, some: Entries, target: EntrySealing) -> Entries:
+        """Return entries as a snapshot is to hold them."""
+        whole = self._entries.unseal(partition, some)
+        renewed = [(key, _without_list(entry)) for key, entry in whole]
+        if target.order != self._entries.order:
+            key_of = target.keys(partition)
+            renewed = [(key_of(_id(entry)), entry) for _, entry in renewed]
+        return target.seal(partition, renewed)
 
     def _left_behind(self, partition: int) -> None:
         assert self._kept is not None, "nothing is kept"
@@ -229,25 +247,27 @@ def _name(partition: int) -> bytes:
     return str(partition).encode()
 
 
-def _without_list(entry: bytes) -> bytes:
-    begin = 2 + int.from_bytes(entry[:2], "little")
-    return entry[:begin] + without_list(entry[begin:])
+def _some(entries: Iterator[tuple[bytes | memoryview, bytes | memoryview]], most: int) -> Entries:
+    """Take the next few; `iter` of a cursor begins where it is, so that one is to be kept."""
+    return [(bytes(key), bytes(value)) for key, value in islice(entries, most)]
 
 
-def _key(user_id: str) -> bytes:
-    key = user_id.encode()
-    # No UTF-8 text begins with this byte.
-    return key if len(key) <= _LONGEST_ID else b"\xff" + hashlib.sha256(key).digest()
-
-
-def _entry(user_id: str, value: bytes) -> bytes:
-    key = user_id.encode()
-    return len(key).to_bytes(2, "little") + key + value
+def _entry(user: bytes, value: bytes) -> bytes:
+    return len(user).to_bytes(2, "little") + user + value
 
 
 def _user(entry: bytes) -> tuple[str, bytes]:
     end = 2 + int.from_bytes(entry[:2], "little")
     return entry[2:end].decode(), entry[end:]
+
+
+def _id(entry: bytes) -> bytes:
+    return entry[2 : 2 + int.from_bytes(entry[:2], "little")]
+
+
+def _without_list(entry: bytes) -> bytes:
+    begin = 2 + int.from_bytes(entry[:2], "little")
+    return entry[:begin] + without_list(entry[begin:])
 
 
 def _locked(path: Path) -> IO[bytes]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from worker.state.disk_store import DiskStore
+from worker.state.sealing import PLAIN, Sealing
 
 
 class StateStore(Protocol):
@@ -93,14 +94,15 @@ class MemoryStore:
         self._to_scan.clear()
 
 
-def open_store(folder: Path | None, *, warm: bool = False) -> StateStore:
+def open_store(folder: Path | None, *, warm: bool = False, sealing: Sealing = PLAIN) -> StateStore:
     """Return a store in a folder, or in memory where there is none.
 
     Args:
         folder: of the store.
         warm: whether to offer what an earlier store kept there.
+        sealing: how users are written there.
 
     Raises:
         StateStoreError: the folder cannot be used.
     """
-    return MemoryStore() if folder is None else DiskStore(folder, warm=warm)
+    return MemoryStore() if folder is None else DiskStore(folder, warm=warm, sealing=sealing)
