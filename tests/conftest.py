@@ -113,7 +113,7 @@ def embedded_broker() -> Iterator[EmbeddedBroker]:
         yield broker
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_settings() -> Callable[[str], Settings]:
     """Make settings for a broker's address, with topics and a group of the test's own."""
 

@@ -46,6 +46,8 @@ class BusyShop:
         self.open.set()
         self.garbage = 0.0
         """Share of records that nobody can read."""
+        self.junk = b"{"
+        """What stands in those."""
         self.items = items
         self.at_once = 3
         """Events every twentieth of a second."""
@@ -78,7 +80,7 @@ class BusyShop:
 
     def _publish(self) -> None:
         user = f"visitor-{self._draw.randrange(40)}"
-        value = b"{"
+        value = self.junk
         if self._draw.random() >= self.garbage:
             kind = self._draw.choice(KINDS)
             sold = kind is EventType.PURCHASE

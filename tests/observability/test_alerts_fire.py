@@ -1,7 +1,7 @@
 """Alerts are made to fire, and to fall silent, by faults of real processes.
 
 Prometheus and its rules are the real ones; windows and patience are shortened (`asking.shortened`).
-The alerts that no fault here provokes are those in `NOT_HERE`: unit tests cover them.
+`provoking.PROVOKED` says which test provokes which alert.
 """
 
 from __future__ import annotations
@@ -12,33 +12,23 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from asking import Asking, prometheus, wait_until
+from asking import prometheus, wait_until
 from busy_shop import BusyShop, publish_items
 from confluent_kafka import Producer
 from fake_model import FakeModel
 from prometheus_files import rules
+from provoking import PROVOKED, Provoking
 from running_worker import make_topics, with_worker
 
 from schemas.settings import Settings
 from schemas.topics import Topic
-from worker.broker.readiness import free_port
+from worker.broker.readiness import reserved_port
 from worker.service import WorkerService
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 ITEMS = 5
 MANY_ITEMS = 400
-NOT_HERE = {
-    "InnerloopRestarts",
-    "InnerloopTransactionsAbort",
-    "InnerloopRolloutBehind",
-    "InnerloopHitRateDrift",
-    "InnerloopLatencyBudgetBurnsSlowly",
-    "InnerloopCollectorErrors",
-    "InnerloopGatewayErrors",
-    "InnerloopSinkFails",
-}
-provoked: set[str] = set()
 
 
 class Device:
@@ -101,10 +91,10 @@ class Shop:
     def __init__(self, settings: Settings, folder: Path, stack: ExitStack) -> None:
         self.settings = settings
         self.device = Device()
-        self.ports = (free_port(), free_port())
+        self.ports = [stack.enter_context(reserved_port()) for _ in range(2)]
         addresses = [f"127.0.0.1:{port}" for port in self.ports]
         targets = {"innerloop-worker": addresses}
-        self.asking = Asking(stack.enter_context(prometheus(folder, targets)))
+        self.asking = stack.enter_context(prometheus(folder, targets))
         self.visitors = stack.enter_context(BusyShop(settings, ITEMS))
 
     def say(self, garbage: str, topic: Topic) -> None:
@@ -112,15 +102,6 @@ class Shop:
         producer = Producer(self.settings.kafka.producer_config())
         producer.produce(self.settings.kafka.topic(topic), key="somebody", value=garbage)
         assert producer.flush(60) == 0
-
-    def fires(self, *names: str) -> None:
-        for name in names:
-            self.asking.await_firing(name)
-
-    def falls_silent(self, *names: str) -> None:
-        for name in names:
-            self.asking.await_silent(name)
-        provoked.update(names)
 
 
 @pytest.fixture
@@ -133,52 +114,59 @@ def shop(embedded_settings: Settings, tmp_path: Path) -> Iterator[Shop]:
 
 
 def test_faults_of_one_worker_and_its_visitors(shop: Shop) -> None:
-    shop.fires("InnerloopNoWorker")
+    alerts = Provoking(shop.asking, "one worker and its visitors")
+    alerts.fires("InnerloopNoWorker")
     with worker(shop.settings, Model(shop.device), shop.ports[0]):
-        shop.falls_silent("InnerloopNoWorker")
+        alerts.falls_silent("InnerloopNoWorker")
 
         # One that hangs while it starts is not stuck but not ready: the other test's.
         wait_until(lambda: bool(shop.asking.query("innerloop_ready == 1")), "the worker ready")
         with shop.device.hanging():
-            shop.fires("InnerloopWorkerStuck")
-        shop.falls_silent("InnerloopWorkerStuck")
+            alerts.fires("InnerloopWorkerStuck")
+        alerts.falls_silent("InnerloopWorkerStuck")
 
         shop.visitors.garbage = 0.5
         shop.device.slow_s = 1.0
-        late = ("InnerloopDeadLetters", "InnerloopLagGrowing", "InnerloopLatencyBudgetBurnsFast")
-        shop.fires(*late)
+        late = (
+            "InnerloopDeadLetters",
+            "InnerloopLagGrowing",
+            "InnerloopLatencyBudgetBurnsFast",
+            "InnerloopLatencyBudgetBurnsSlowly",
+        )
+        alerts.fires(*late)
         shop.visitors.garbage = 0.0
         shop.device.slow_s = 0.0
-        shop.falls_silent(*late)
+        alerts.falls_silent(*late)
 
         publish_items(shop.settings, range(ITEMS, MANY_ITEMS))
         shop.visitors.items = MANY_ITEMS
-        shop.fires("InnerloopHitRateDrop")
-        shop.falls_silent("InnerloopHitRateDrop")
+        alerts.fires("InnerloopHitRateDrop")
+        alerts.falls_silent("InnerloopHitRateDrop")
 
         shop.visitors.open.clear()
         shop.say("forget somebody", Topic.PRIVACY)
-        shop.fires("InnerloopNoEvents", "InnerloopPrivacyRequestUnread")
+        alerts.fires("InnerloopNoEvents", "InnerloopPrivacyRequestUnread")
         shop.visitors.open.set()
-        shop.falls_silent("InnerloopNoEvents", "InnerloopPrivacyRequestUnread")
+        alerts.falls_silent("InnerloopNoEvents", "InnerloopPrivacyRequestUnread")
+    alerts.assert_all_were_provoked()
 
 
 def test_faults_of_a_second_worker(shop: Shop) -> None:
+    alerts = Provoking(shop.asking, "a second worker")
     first, second = shop.ports
     slow_encoder = Device()
     with worker(shop.settings, Model(shop.device), first) as service:
         wait_until(service.serving.is_set, "the first worker serving")
         with slow_encoder.hanging(), worker(shop.settings, Model(slow_encoder, "fake-2"), second):
-            shop.fires("InnerloopRestoreTooLong", "InnerloopBundleMismatch")
+            alerts.fires("InnerloopRestoreTooLong", "InnerloopBundleMismatch")
             slow_encoder._answers.set()
-            shop.falls_silent("InnerloopRestoreTooLong")
-        shop.falls_silent("InnerloopBundleMismatch")
-        shop.fires("InnerloopProcessDown")
+            alerts.falls_silent("InnerloopRestoreTooLong")
+        alerts.falls_silent("InnerloopBundleMismatch")
+        alerts.fires("InnerloopProcessDown")
         with worker(shop.settings, Model(shop.device), second):
-            shop.falls_silent("InnerloopProcessDown")
+            alerts.falls_silent("InnerloopProcessDown")
+    alerts.assert_all_were_provoked()
 
 
 def test_no_alert_is_forgotten() -> None:
-    assert not provoked & NOT_HERE
-    if provoked:  # of the tests above, if they ran
-        assert provoked | NOT_HERE == {rule["alert"] for rule in rules("alert")}
+    assert set().union(*PROVOKED.values()) == {rule["alert"] for rule in rules("alert")}

@@ -18,7 +18,7 @@ from redis_servers import RedisServer
 
 from schemas.settings import Settings
 from schemas.topics import Topic
-from worker.broker.readiness import free_port
+from worker.broker.readiness import reserved_port
 from worker.kafka_admin import create_topics
 
 STORM = 3000
@@ -41,14 +41,13 @@ def storm(embedded_settings: Settings) -> Settings:
 
 @pytest.mark.timeout(900)
 def test_a_flood_of_garbage_leaves_few_lines_of_json(storm: Settings, tmp_path: Path) -> None:
-    port, log = free_port(), tmp_path / "sink.log"
+    log = tmp_path / "sink.log"
     given = {
         "KAFKA__BOOTSTRAP_SERVERS": storm.kafka.bootstrap_servers,
         "KAFKA__TOPIC_PREFIX": storm.kafka.topic_prefix,
         "KAFKA__PROPERTIES__LOG_LEVEL": "0",  # librdkafka writes its own words
         "KAFKA__CONSUMER_PROPERTIES__AUTO_OFFSET_RESET": "earliest",
         "SINK__GROUP_ID": f"{storm.worker.group_id}-sink",
-        "SINK__METRICS_PORT": str(port),
         "LOGGING__FORMAT": "json",
         "LOGGING__REPEATS_PER_MINUTE": str(MOST),
     }
@@ -60,7 +59,8 @@ def test_a_flood_of_garbage_leaves_few_lines_of_json(storm: Settings, tmp_path: 
             return 0.0
         return sum(float(x.split()[-1]) for x in text.splitlines() if x.startswith(UNREADABLE))
 
-    with TemporaryDirectory() as folder, log.open("wb") as output:
+    with TemporaryDirectory() as folder, reserved_port() as port, log.open("wb") as output:
+        given["SINK__METRICS_PORT"] = str(port)
         server = RedisServer(Path(folder))  # a socket's path has to be short
         server.start()
         given["SINK__REDIS_URL"] = server.url

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 report_app = typer.Typer(
-    help="Show, draw and combine the reports of `innerloop evaluate`.", no_args_is_help=True
+    help="Show, draw and combine the reports of `innerloop evaluate`; draw dashboards.",
+    no_args_is_help=True,
 )
 
 _ReportArgument = Annotated[Path, typer.Argument(metavar="REPORT.json", show_default=False)]
@@ -59,3 +60,49 @@ def summary(
     if json_out is not None:
         json_out.parent.mkdir(parents=True, exist_ok=True)
         json_out.write_bytes(msgspec.json.format(msgspec.json.encode(combined), indent=2) + b"\n")
+
+
+@report_app.command()
+def dashboards(
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the pictures go.")],
+    prometheus: Annotated[
+        str, typer.Option(metavar="URL", help="Who is asked.")
+    ] = "http://127.0.0.1:9090",
+    minutes: Annotated[
+        float, typer.Option(min=0.5, max=44_640, help="How far back the pictures go.")
+    ] = 60.0,
+    scrape_seconds: Annotated[
+        float, typer.Option(min=0.1, max=3600, help="Between two scrapes of that Prometheus.")
+    ] = 15.0,
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Grafana's JSON (default: deploy/grafana/dashboards of the repository).",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Draw Grafana's dashboards without a Grafana (needs the extra `plots`).
+
+    The queries are those of the dashboards' JSON, and a Prometheus answers them; how it looks is
+    this command's, not Grafana's.
+    """
+    import time
+
+    from worker.observing.answers import Answers, span_until
+    from worker.observing.config import DASHBOARDS
+    from worker.observing.dashboard import files_in, read_dashboard, require_matplotlib
+
+    require_matplotlib()
+    from worker.observing.picture import draw_dashboard
+
+    span, rate_interval_s = span_until(time.time(), 60 * minutes, scrape_seconds)
+    for file in files_in(folder or DASHBOARDS):
+        dashboard = read_dashboard(file)
+        picture = draw_dashboard(dashboard, Answers(prometheus), span, rate_interval_s)
+        path = out / f"{file.stem}.png"
+        picture.save(path)
+        typer.echo(f"wrote {path}")
+        if picture.empty:
+            typer.echo(f"  no data: {', '.join(picture.empty)}")

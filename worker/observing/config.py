@@ -6,8 +6,11 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-RULES = Path(__file__).parents[2] / "deploy" / "prometheus" / "rules"
+_DEPLOY = Path(__file__).parents[2] / "deploy"
+RULES = _DEPLOY / "prometheus" / "rules"
 """The rules, where the repository is checked out."""
+DASHBOARDS = _DEPLOY / "grafana" / "dashboards"
+"""The dashboards, likewise."""
 
 Targets = Mapping[str, Sequence[str]]
 """Addresses, `host:port`, by the name of their job."""

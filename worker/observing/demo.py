@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from worker.broker.readiness import HOST, free_port
+from worker.broker.readiness import HOST, reserved_port
 from worker.demo.children import Children
 from worker.demo.frame import Frame
 from worker.demo.plan import DemoPlan
@@ -53,7 +53,7 @@ class ObservedDemo(Demo):
             )
         self._folder = plan.folder / "prometheus"
         self._shown = console
-        self._port = port or free_port()
+        self._port = port
         self._rules = rules
         self._stack = ExitStack()
 
@@ -77,7 +77,8 @@ class ObservedDemo(Demo):
             "innerloop-gateway": [address_of(gateway, _METRICS)],
         }
         config = local_config(targets, self._rules)
-        server = self._stack.enter_context(PrometheusServer(self._folder, config, self._port))
+        port = self._port or self._stack.enter_context(reserved_port())
+        server = self._stack.enter_context(PrometheusServer(self._folder, config, port))
         self._shown.print(Text("\nPrometheus", style="bold"))
         for what, path in (("graphs", "graph"), ("targets", "targets"), ("alerts", "alerts")):
             self._shown.print(f"{what}: {server.url}/{path}", soft_wrap=True)
