@@ -51,6 +51,11 @@ class TraceContext(NamedTuple):
     traceparent: str
     tracestate: str | None = None
 
+    def members(self) -> dict[str, str]:
+        """Return what there is, by the headers' names."""
+        state = {} if self.tracestate is None else {TRACESTATE: self.tracestate}
+        return {TRACEPARENT: self.traceparent, **state}
+
 
 def parse_traceparent(value: str) -> TraceParent | None:
     """Return what a `traceparent` of the version known, 00, or a later one says; None if none."""

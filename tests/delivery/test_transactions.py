@@ -1,7 +1,7 @@
 """Which calls make up a transaction, and what becomes of one that fails."""
 
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
@@ -25,6 +25,7 @@ class Script:
 
     errors: dict[str, list[Exception | None]] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
+    headers: list[list[tuple[str, bytes]] | None] = field(default_factory=list)
     name: str = "t"
     done_for: bool = False
 
@@ -40,6 +41,7 @@ class Script:
 
     def produce(self, topic, value, key, partition, on_delivery, headers=None) -> None:
         self._say("produce", value.decode())
+        self.headers.append(headers)
 
     def begin(self) -> None:
         self._say("begin")
@@ -185,6 +187,19 @@ def test_columns_are_produced_in_order_and_all_again_after_an_abort(delivery, sc
     delivery.polled()
     delivery.settle(more=False)
     assert script.calls[8:] == ["begin", *"abcde", "commit 0:3 g1"]
+
+
+def test_columns_keep_their_headers_when_they_are_produced_again(delivery, script):
+    script.errors["commit"] = [TransactionAbortableError("illegal generation"), None]
+    headers = [None, [("traceparent", b"x")]]
+    delivery.publish(replace(columns("a", "b"), headers=headers))
+    delivery.commit({0: 2})
+    delivery.settle(more=False)
+    delivery.polled()
+    delivery.settle(more=False)
+    tried = ["begin", "a", "b", "commit 0:2 g1"]
+    assert script.calls == [*tried, "abort", *tried]
+    assert script.headers == headers * 2
 
 
 def test_a_column_waits_for_room_and_ends_with_a_record_that_is_refused(delivery, script):

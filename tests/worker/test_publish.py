@@ -111,6 +111,30 @@ def test_columns_of_one_topic_are_joined_as_columns():
     assert len(joined(empty, [])) == 0
 
 
+def test_headers_are_a_column_that_may_be_missing():
+    one, other = [("n", b"1")], [("n", b"2")]
+    a = RecordColumns("t", [2, 0], [b"a", b"b"], [b"1", None], [one, None])
+    b = RecordColumns("t", [1], [b"c"], [b"3"])
+    made = [OutgoingRecord("t", 2, b"a", b"1", one), OutgoingRecord("t", 0, b"b", None)]
+    assert list(a) == made and [a[0], a[1]] == made
+    assert list(a[1:]) == made[1:] and a[:1].headers == [one]
+    for both in (joined(a, b), joined(b, a)):
+        assert isinstance(both, RecordColumns)
+        assert sorted(map(str, both)) == sorted(map(str, [*a, *b]))
+    assert joined(b, b).headers == ()
+    c = RecordColumns("t", [3], [b"d"], [b"4"], [other])
+    assert [record.headers for record in joined(a, b, c)] == [one, None, None, other]
+
+
+def test_columns_are_published_with_their_headers(embedded_settings, consume_all):
+    topic = embedded_settings.kafka.topic(Topic.RECOMMENDATIONS)
+    publisher = Publisher(make_producer(embedded_settings))
+    headers = [[("traceparent", b"x"), ("tracestate", b"y")], None]
+    publisher.publish(RecordColumns(topic, [1, 2], [b"a", b"b"], [b"1", b"2"], headers))
+    found = {m.key(): m.headers() for m in consume_all(embedded_settings, Topic.RECOMMENDATIONS)}
+    assert found == {b"a": headers[0], b"b": None}
+
+
 def test_columns_are_published_with_keys_and_without_values(embedded_settings, consume_all):
     topic = embedded_settings.kafka.topic(Topic.USER_STATE)
     publisher = Publisher(make_producer(embedded_settings))

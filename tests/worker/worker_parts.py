@@ -56,6 +56,7 @@ def message(
     offset: int,
     partition: int = 0,
     timestamp: int = RECORD_MS,
+    headers: list[tuple[str, bytes]] | None = None,
 ) -> Message:
     return Message(
         topic="clickstream",
@@ -64,6 +65,7 @@ def message(
         key=key,
         value=value,
         timestamp=(1, timestamp),
+        headers=headers,
     )
 
 
@@ -130,6 +132,7 @@ class Worker:
     trends: Callable[[], Trends] | None = None
     journal: Journal = field(default_factory=Journal)
     store: StateStore = field(default_factory=MemoryStore)
+    make_tracing: Callable[[Settings, WorkerMetrics], object] | None = None
     now_s: float = 0.0
     """By the clock that the least interval between a user's answers goes by."""
 
@@ -140,8 +143,9 @@ class Worker:
         self.log = TransitionLog("item-transitions", 3, self.settings.item_memory_events)
         self.item_learning = self._open_memory()
         codec = JsonCodec()
+        settings = Settings(worker=self.settings, policy=self.policy)
         parts = ArmParts(
-            settings=Settings(worker=self.settings, policy=self.policy),
+            settings=settings,
             codec=codec,
             metrics=self.metrics,
             store=self.store,
@@ -173,6 +177,7 @@ class Worker:
             dead_letter_topic="clickstream.dlq",
             item_learning=self.item_learning,
             owed=self.owed,
+            tracing=self.make_tracing and self.make_tracing(settings, self.metrics),
             now_ms=lambda: NOW_MS,
         )
         self.journal.visible = self.processor.visible

@@ -53,7 +53,10 @@ def tail(
         bool, typer.Option("--titles", help="Show items' titles, from the topic catalog.")
     ] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="The messages as JSON, one a line.")
+        bool,
+        typer.Option(
+            "--json", help="The messages as JSON, one a line, with traceparent if there is."
+        ),
     ] = False,
     config: ConfigOption = None,
     bootstrap_servers: BootstrapServersOption = None,
@@ -126,7 +129,10 @@ def _titles(settings: Settings, stack: contextlib.ExitStack) -> Titles:
 def _as_json(received: Received) -> None:
     import msgspec
 
-    sys.stdout.write(msgspec.json.encode(received.recommendation).decode() + "\n")
+    message = msgspec.to_builtins(received.recommendation)
+    if received.trace is not None:
+        message |= received.trace.members()
+    sys.stdout.write(msgspec.json.encode(message).decode() + "\n")
     sys.stdout.flush()
 
 

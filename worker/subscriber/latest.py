@@ -6,6 +6,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 
 from schemas.recommendations import Recommendation
+from schemas.trace_context import TraceContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,10 +16,12 @@ class Received:
     Attributes:
         recommendation: the message.
         received_at: by this machine's clock, epoch milliseconds.
+        trace: that the record carries; None where the events answered are not traced.
     """
 
     recommendation: Recommendation
     received_at: int
+    trace: TraceContext | None = None
 
     @property
     def latency_ms(self) -> int:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
+from typing import cast
 
 from schemas.codec import DECODE_ERRORS, build_codec, decode_error
 from schemas.errors import RegistryError
 from schemas.recommendations import Recommendation
 from schemas.settings import Settings
 from schemas.topics import Topic
+from schemas.trace_context import RecordHeaders, trace_context
 from worker.subscriber.latest import Received
 from worker.topic_follower import TopicFollower
 
@@ -70,7 +72,8 @@ class RecommendationReader:
             received_at = now_ms()
             decoded = self._decoded(value if isinstance(value, bytes) else value.encode(), pause)
             if decoded is not None:
-                yield Received(decoded, received_at)
+                headers = cast("RecordHeaders | None", message.headers())
+                yield Received(decoded, received_at, trace_context(headers))
 
     def close(self) -> None:
         """Close the consumer."""

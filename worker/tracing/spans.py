@@ -24,7 +24,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from schemas.settings import Settings
 from schemas.topics import Topic
-from schemas.trace_context import TRACEPARENT, TRACESTATE, TraceContext
+from schemas.trace_context import TraceContext
 from worker.metrics import Stage
 from worker.stages.publish import Headers
 
@@ -98,7 +98,7 @@ class WorkerSpans:
         """
         parent, links = _ROOT, [Link(batch.get_span_context())]
         if created is not None:
-            parent = self._propagator.extract(_carrier(created), _ROOT)
+            parent = self._propagator.extract(created.members(), _ROOT)
             links.insert(0, Link(get_current_span(parent).get_span_context()))
         partition, offset = place
         span = self._tracer.start_span(
@@ -127,8 +127,3 @@ class WorkerSpans:
         carrier: dict[str, str] = {}
         self._propagator.inject(carrier, set_span_in_context(span, _ROOT))
         return [(name, value.encode()) for name, value in carrier.items()]
-
-
-def _carrier(context: TraceContext) -> dict[str, str]:
-    state = {} if context.tracestate is None else {TRACESTATE: context.tracestate}
-    return {TRACEPARENT: context.traceparent, **state}

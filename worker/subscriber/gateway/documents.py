@@ -102,6 +102,10 @@ def _schemas() -> dict[str, Any]:
     definitions = message.pop("$defs")
     for name in ("$schema", "$id"):
         del message[name]
+    message["properties"]["traceparent"] = {
+        "type": "string",
+        "description": "W3C trace context, if the event is traced.",
+    }
     title = {"type": "string", "description": "If the gateway adds titles and knows it."}
     message["properties"]["received_at"] = {
         "type": "integer",

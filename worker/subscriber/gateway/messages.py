@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from schemas.trace_context import TRACEPARENT
 from worker.subscriber.latest import Received
 from worker.subscriber.titles import Titles
 
@@ -19,9 +20,11 @@ def message_id(received: Received) -> str:
 
 
 def body(received: Received, titles: Titles | None = None) -> bytes:
-    """Return the message as JSON, with `received_at`, and items' titles where they are known."""
+    """Return the message as JSON, with `received_at`, `traceparent`, and titles that are known."""
     message: dict[str, Any] = msgspec.to_builtins(received.recommendation)
     message["received_at"] = received.received_at
+    if received.trace is not None:
+        message[TRACEPARENT] = received.trace.traceparent
     if titles is not None:
         for item in message["items"]:
             if title := titles.of(item["item_id"]):
