@@ -34,7 +34,7 @@ from worker.rollout.line_up import LineUp
 from worker.rollout.rollout import Rollout, Served
 from worker.rollout.stores import SharedStore
 from worker.rollout.switcher import Switcher
-from worker.stages.batch_limit import BatchLimit
+from worker.stages.batch_limit import BatchLimit, Pace
 from worker.stages.commit import Committer
 from worker.stages.dead_letter_limits import DeadLetterLimits
 from worker.stages.decode import Decoder
@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
+_APART = 0.2
+"""Of the latency target: micro-batches begin so far apart at least."""
 _BUSY_WAIT_S = 0.002
 """Between two looks whether a micro-batch is acknowledged."""
 
@@ -147,6 +149,7 @@ class Session:
             changed=self._assignment_changed,
         )
         self._limit = BatchLimit(worker.batch_events, worker.latency_target_ms / 1000.0)
+        self._pace = Pace(_APART * worker.latency_target_ms / 1000.0)
         self._privacy = self._answer_requests(codec, partitions)
         self._processor = BatchProcessor(
             decoder=Decoder(
@@ -198,9 +201,10 @@ class Session:
         followed = self._shared is None or not self._shared.follower.behind
         most = self._limit.records
         within = math.inf if self._owed is None else self._owed.wait_s()
-        messages = self._poller.poll(most, self._wait_s(followed), within)
+        messages = self._poller.poll(most, self._wait_s(followed), within, self._pace.wait_s())
         self._delivery.polled()
         if messages:
+            self._pace.begin()
             self._metrics.took(Stage.POLL, begin, time.perf_counter())
         if self._take_over.pending:
             self._poller.ready(self._take_over.step())

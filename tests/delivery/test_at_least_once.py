@@ -61,7 +61,7 @@ def metrics() -> WorkerMetrics:
 
 @pytest.fixture
 def delivery(brokers, metrics):
-    yield AtLeastOnce(brokers, brokers, metrics)
+    yield AtLeastOnce(brokers, brokers, metrics, commit_every_s=0.0)
     brokers.acknowledge(100)  # or its thread would wait on
 
 
@@ -121,6 +121,22 @@ def test_a_commit_that_is_refused_is_raised(delivery, brokers):
         while delivery.busy:
             delivery.polled()
     assert brokers.calls == ["1a", "1b"]
+
+
+@pytest.mark.parametrize("how", [Rebalance.REVOKED, Rebalance.LOST])
+def test_commits_are_apart_but_for_the_last_one(brokers, metrics, how):
+    delivery = AtLeastOnce(brokers, brokers, metrics, commit_every_s=3600.0)
+    brokers.acknowledge(100)
+    for number in (1, 2, 3):
+        batch(delivery, number)
+        while delivery.busy:
+            delivery.polled()
+    parts = ["1a", "1b", "commit 1", "2a", "2b", "3a", "3b"]
+    assert brokers.calls == parts
+    delivery.give_up(how)
+    assert brokers.calls == parts + (["commit 3", "retry"] if how is Rebalance.REVOKED else [])
+    assert delivery.close()
+    assert "commit 3" not in brokers.calls[len(parts) + 1 :]
 
 
 def test_the_end_waits_and_tells_of_a_failure(delivery, brokers):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from worker.stages.batch_limit import BatchLimit
+from worker.stages.batch_limit import BatchLimit, Pace
 
 
 def after(limit: BatchLimit, *, records: int, seconds: float, waiting: int, times: int = 40) -> int:
@@ -37,3 +37,15 @@ def test_it_follows_a_machine_that_slows_down():
 
 def test_the_most_is_never_exceeded():
     assert after(BatchLimit(8, 10.0), records=8, seconds=0.0001, waiting=10_000) == 8
+
+
+def test_micro_batches_begin_apart_and_after_a_pause_at_once():
+    now = 100.0
+    pace = Pace(0.01, lambda: now)
+    assert pace.wait_s() == 0.0
+    pace.begin()
+    assert pace.wait_s() == pytest.approx(0.01)
+    now += 0.004
+    assert pace.wait_s() == pytest.approx(0.006)
+    now += 5.0
+    assert pace.wait_s() == 0.0

@@ -8,6 +8,7 @@ a poll of the same consumer is over.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -22,6 +23,9 @@ from worker.stages.publish import OutgoingRecord, Publisher
 
 _AHEAD = 1
 """Micro-batches that may wait for the brokers while the next one is worked on."""
+_COMMIT_EVERY_S = 0.1
+"""A commit has the reading thread wait for the brokers, and a crash before it costs no more than
+reading again what users' states tell is applied."""
 _CLOSE_WAIT_S = 10.0
 
 
@@ -43,9 +47,18 @@ class AtLeastOnce:
         producer: an idempotent one, used by nobody else.
         committer: of the offsets.
         metrics: of the commits.
+        commit_every_s: least time between two commits, seconds, but before partitions go and at
+            the end.
     """
 
-    def __init__(self, producer: Producer, committer: Committer, metrics: WorkerMetrics) -> None:
+    def __init__(
+        self,
+        producer: Producer,
+        committer: Committer,
+        metrics: WorkerMetrics,
+        *,
+        commit_every_s: float = _COMMIT_EVERY_S,
+    ) -> None:
         self._producer = producer
         self._publisher = Publisher(producer)
         self._committer = committer
@@ -55,7 +68,13 @@ class AtLeastOnce:
         self._begun = False
         """Whether records of the micro-batch under way were published."""
         self._waiting: deque[_Batch] = deque()
-        """Micro-batches whose offsets are not committed yet, oldest first."""
+        """Micro-batches whose records are not all known to be acknowledged, oldest first."""
+        self._acknowledged: dict[int, int] = {}
+        """Offsets that may be committed, by partition."""
+        self._acknowledged_requests: dict[int, int] = {}
+        """Likewise, of `privacy`."""
+        self._commit_every_s = commit_every_s
+        self._next_commit = 0.0
         self._requests: dict[int, int] = {}
         """Offsets of `privacy` that belong to the micro-batch under way."""
         self._last: Future[None] = Future()
@@ -74,11 +93,11 @@ class AtLeastOnce:
 
     @property
     def busy(self) -> bool:
-        """Whether there are micro-batches whose offsets are not committed yet."""
+        """Whether there are micro-batches whose records may not all be acknowledged yet."""
         return bool(self._waiting)
 
     def polled(self) -> None:
-        """Commit what is acknowledged by now.
+        """Commit what is acknowledged by now, if it is time.
 
         Raises:
             BrokerError: a record was not acknowledged, or a commit failed.
@@ -117,7 +136,7 @@ class AtLeastOnce:
         self._commit_acknowledged()
 
     def settle(self, *, more: bool) -> None:
-        """Commit what is acknowledged, and what could not be committed before.
+        """Commit what is acknowledged, if it is time, and what could not be committed before.
 
         Raises:
             BrokerError: something was not acknowledged, or a commit failed.
@@ -131,6 +150,7 @@ class AtLeastOnce:
         if how is Rebalance.REVOKED:
             self._commit_last()
         self._waiting.clear()
+        self._acknowledged, self._acknowledged_requests = {}, {}
 
     def close(self) -> bool:
         """Wait for all that is under way; return whether everything was delivered.
@@ -150,16 +170,15 @@ class AtLeastOnce:
     def _wait(self) -> None:
         wait([self._last])
 
-    def _commit_acknowledged(self) -> None:
-        done: dict[int, int] = {}
-        requests: dict[int, int] = {}
+    def _commit_acknowledged(self, *, now: bool = False) -> None:
         while self._waiting and self._waiting[0].acknowledged.done():
             if self._waiting[0].acknowledged.exception() is not None:
                 break
             batch = self._waiting.popleft()
-            done.update(batch.next_offsets)
-            requests.update(batch.requests)
-        self._commit(done, requests)
+            self._acknowledged.update(batch.next_offsets)
+            self._acknowledged_requests.update(batch.requests)
+        if now or time.monotonic() >= self._next_commit:
+            self._commit()
         self._check()
 
     def _commit_last(self) -> None:
@@ -167,7 +186,7 @@ class AtLeastOnce:
         if self._failure() is not None:
             return
         try:
-            self._commit_acknowledged()
+            self._commit_acknowledged(now=True)
             self._committer.retry()
         except BrokerError as error:
             self._error = error
@@ -191,9 +210,12 @@ class AtLeastOnce:
         if first:
             self._visible(1)
 
-    def _commit(self, next_offsets: Mapping[int, int], requests: Mapping[int, int]) -> None:
+    def _commit(self) -> None:
+        offsets, self._acknowledged = self._acknowledged, {}
+        requests, self._acknowledged_requests = self._acknowledged_requests, {}
         if requests:
             self._committer.take_up(requests)
-        if next_offsets or requests:
+        if offsets or requests:
             with self._metrics.time(Stage.COMMIT):
-                self._committer.commit(next_offsets)
+                self._committer.commit(offsets)
+            self._next_commit = time.monotonic() + self._commit_every_s

@@ -1,6 +1,9 @@
-"""How many records a micro-batch may have: few where latency can be kept, many where it cannot."""
+"""How many records a micro-batch may have, and how soon it may come after the last one."""
 
 from __future__ import annotations
+
+import time
+from collections.abc import Callable
 
 _FEWEST = 16
 _WEIGHT = 0.2
@@ -46,3 +49,30 @@ class BatchLimit:
         self._records += _WEIGHT * (records - self._records)
         self._seconds += _WEIGHT * (seconds - self._seconds)
         self._behind = waiting * self._seconds > self._target_s * self._records
+
+
+class Pace:
+    """Keeps the beginnings of micro-batches apart.
+
+    A micro-batch costs something by itself, however few its records: some milliseconds here, and
+    requests to the brokers for every partition. Without a pace a worker that has little to do does
+    it a record or two at a time, is busy all the time, and keeps the brokers busy, too. A record
+    that comes after a pause is not kept waiting.
+
+    Args:
+        apart_s: least time from one beginning to the next, seconds, unless a micro-batch is full.
+        clock: seconds.
+    """
+
+    def __init__(self, apart_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._apart_s = apart_s
+        self._clock = clock
+        self._next = clock()
+
+    def wait_s(self) -> float:
+        """Return how long a micro-batch with its first record should go on filling, seconds."""
+        return max(0.0, self._next - self._clock())
+
+    def begin(self) -> None:
+        """Take note that a micro-batch begins."""
+        self._next = self._clock() + self._apart_s

@@ -77,7 +77,11 @@ class Poller:
         )
 
     def poll(
-        self, most: int, wait_s: float = IDLE_WAIT_S, within_s: float = math.inf
+        self,
+        most: int,
+        wait_s: float = IDLE_WAIT_S,
+        within_s: float = math.inf,
+        fill_s: float = 0.0,
     ) -> list[Message]:
         """Return the records of the next micro-batch; none if none comes soon.
 
@@ -85,12 +89,13 @@ class Poller:
             most: so many at most, besides those kept back.
             wait_s: longest wait for a first record, seconds.
             within_s: longest wait for any record, seconds: something else is due then.
+            fill_s: wait for further records, seconds, unless the poller's own is longer.
 
         Raises:
             BrokerError: the topic cannot be read, now or later.
         """
         first_s = 0.0 if self._released else min(wait_s, within_s)
-        messages = self._consume(most, first_s, min(self._wait_s, within_s))
+        messages = self._consume(most, first_s, min(max(self._wait_s, fill_s), within_s))
         self._pause_new()
         usable, self._released = self._released, []
         usable += [message for message in messages if self._is_usable(message)]
