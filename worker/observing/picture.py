@@ -20,7 +20,7 @@ from PIL import Image
 
 from worker.observing.answers import Answers, Span
 from worker.observing.dashboard import Dashboard, Panel
-from worker.observing.drawing import FAINT, INK, SMALL, Named, colour, draw
+from worker.observing.drawing import INK, SMALL, Named, colour, draw
 
 _COLUMNS = 24
 _CELL_W, _CELL_H = 0.58, 0.3
@@ -152,20 +152,16 @@ def _legend(figure: Figure, box: Box, found: Sequence[Named]) -> int:
     widest = max(len(one.name) for one in found) * _LETTER + 0.32
     columns = max(1, min(len(found), math.floor(room / widest)))
     lines = min(_MOST_LINES, math.ceil(len(found) / columns))
-    shown = found[: lines * columns]
-    if len(shown) < len(found):
-        shown = shown[:-1]
-    for place, one in enumerate(shown):
+    entries = [(one.name, colour(place)) for place, one in enumerate(found)]
+    if len(entries) > lines * columns:
+        shown = lines * columns - 1
+        entries = [*entries[:shown], (f"and {len(entries) - shown} more", "white")]
+    for place, (name, ink) in enumerate(entries):
         line, column = divmod(place, columns)
         x = box.left + 0.1 + column * room / columns
         y = box.bottom + 0.08 + (lines - 1 - line) * _LINE
-        _mark(figure, x, y + 0.035, colour(place))
-        _write(figure, x + 0.18, y, one.name, size=SMALL)
-    if len(shown) < len(found):
-        line, column = divmod(len(shown), columns)
-        x = box.left + 0.1 + column * room / columns
-        y = box.bottom + 0.08 + (lines - 1 - line) * _LINE
-        _write(figure, x, y, f"and {len(found) - len(shown)} more", size=SMALL, ink=FAINT)
+        _mark(figure, x, y + 0.035, ink)
+        _write(figure, x + 0.18, y, name, size=SMALL)
     return lines
 
 
@@ -185,10 +181,9 @@ def _write(
     *,
     size: float,
     bold: bool = False,
-    ink: str = INK,
 ) -> None:
     weight = "bold" if bold else "normal"
-    figure.text(*_share(figure, x, y), text, fontsize=size, fontweight=weight, color=ink)
+    figure.text(*_share(figure, x, y), text, fontsize=size, fontweight=weight, color=INK)
 
 
 def _share(figure: Figure, x: float, y: float) -> tuple[float, float]:
