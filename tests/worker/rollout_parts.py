@@ -40,6 +40,7 @@ from worker.rollout.rollout import Served
 from worker.rollout.stores import SharedStore
 from worker.service import WorkerService
 from worker.stages.decode import Decoder
+from worker.state.sealing import PLAIN, Sealing
 from worker.state.store import MemoryStore, StateStore
 
 
@@ -107,6 +108,7 @@ class ArmsWorker:
     memory: MemorySource | None = None
     journal: Journal = field(default_factory=Journal)
     base: StateStore = field(default_factory=MemoryStore)
+    sealing: Sealing = PLAIN
     now_s: float = 0.0
     """By the clock that the least interval between a user's answers goes by."""
 
@@ -128,6 +130,7 @@ class ArmsWorker:
             store=SharedStore(self.base, self.arms.canonical),
             item_learning=self.item_learning,
             now_ms=lambda: NOW_MS,
+            sealing=self.sealing,
         )
         self.line_up = LineUp(self.arms, parts, self.catalogue, by_variant=True)
         self.first = LoadedModel(self.model, self.memory)

@@ -21,6 +21,8 @@ from worker.rollout.routing import Share
 from worker.rollout.stores import ShadowStore
 from worker.stages.decode import pick
 from worker.state.disk_store import DiskStore
+from worker.state.sealed import Sealed
+from worker.state.sealing import PLAIN
 
 SETTINGS = WorkerSettings(top_k=5, recent_events=8)
 EVENTS = [e for e in visits(users=12, length=10, seed=3) if int(e.item_id[1:]) < 30]
@@ -207,12 +209,13 @@ def states_at(worker: Worker, events: int) -> set[bytes]:
     return found
 
 
-def test_a_shadow_keeps_its_own_users_where_there_is_little_room(tmp_path):
+@pytest.mark.parametrize("sealing", [PLAIN, Sealed([b"k" * 32])])
+def test_a_shadow_keeps_its_own_users_where_there_is_little_room(tmp_path, sealing):
     settings = WorkerSettings(
         top_k=5, recent_events=4, resident_users=3, state_folder=tmp_path / "users"
     )
-    store = DiskStore(tmp_path / "users")
-    little = ArmsWorker(settings=settings, base=store)
+    store = DiskStore(tmp_path / "users", sealing=sealing)
+    little = ArmsWorker(settings=settings, base=store, sealing=sealing)
     much = ArmsWorker(settings=WorkerSettings(top_k=5, recent_events=4))
     for worker in (little, much):
         worker.form(worker.first, tried(OtherModel(), 100, CandidateMode.SHADOW))
@@ -222,7 +225,11 @@ def test_a_shadow_keeps_its_own_users_where_there_is_little_room(tmp_path):
         name = "rollout_prequential_reciprocal_rank"
         a, b = (quality(w, name, label, variant="candidate") for w in (little, much))
         assert a == pytest.approx(b)
-    assert isinstance(little.arms.trial.arm.users._store, ShadowStore)
+    shadow = little.arms.trial.arm
+    assert isinstance(shadow.users._store, ShadowStore)
+    on_disk = b"".join(file.read_bytes() for file in (tmp_path / "users").rglob("*.mdb"))
+    for arm in (little.arms.primary, shadow):
+        assert (arm.model.version.encode() in on_disk) == (sealing is PLAIN)
     little.form(little.first, tried(OtherModel(), 50, CandidateMode.SHADOW))
     little.arms.close()
 
