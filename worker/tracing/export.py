@@ -111,7 +111,7 @@ class BoundedProcessor(SpanProcessor):
     def __init__(self, exporter: CountedExporter, count: Counter) -> None:
         self._exporter = exporter
         self._count = count
-        self._batches = BatchSpanProcessor(
+        self._batches: SpanProcessor = BatchSpanProcessor(
             exporter,
             max_queue_size=MOST_WAITING,
             schedule_delay_millis=_DELAY_MS,
