@@ -68,8 +68,8 @@ class WorkerSettings(Section):
         50.0,
         gt=0,
         description="time from an event's arrival to its recommendation that micro-batches are "
-        "kept small for, milliseconds; where more events wait than that, they are large. They begin "
-        "a fifth of it apart at least",
+        "kept small for, milliseconds; where more events wait than that, they are large. They "
+        "begin a fifth of it apart at least",
     )
     coalesce: bool = Field(
         False,

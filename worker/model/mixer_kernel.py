@@ -14,32 +14,21 @@ from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 
+from worker.item_memory.kernels import FEATURES
 from worker.item_memory.memory import Candidates
 from worker.model.mixer import Mixer
+from worker.model.mixer_layer import gelu_output
 from worker.ranking_index.llvm import LANES
-from worker.ranking_index.simd import add_product, inner_product, prefetch
+from worker.ranking_index.simd import inner_product, prefetch
 
 F32 = np.float32
 
+_KNOWN = len(FEATURES)
+"""Numbers that the memory tells of a candidate; two more are worked out here."""
 _LEAST_ODDS = F32(-50.0)
 _SMALLEST = 1e-12
 _AHEAD = 4
 """Candidates whose vectors are on their way while one is scored."""
-_ROOT_HALF = F32(0.7071067811865476)
-_ODD = tuple(
-    F32(c)
-    for c in (
-        -2.72614225801306e-10, 2.77068142495902e-08, -2.10102402082508e-06, -5.69250639462346e-05,
-        -7.34990630326855e-04, -2.95459980854025e-03, -1.60960333262415e-02,
-    )
-)  # fmt: skip
-_EVEN = tuple(
-    F32(c)
-    for c in (
-        -1.45660718464996e-05, -2.13374055278905e-04, -1.68282697438203e-03, -7.37332916720468e-03,
-        -1.42647390514189e-02,
-    )
-)  # fmt: skip
 
 
 class MixerArrays(NamedTuple):
@@ -147,19 +136,21 @@ def mixed_scores(
     # Arrays by themselves, and addresses: a row of one, or a tuple passed on, counts references.
     pointers, rows, features = found.pointers, found.rows, found.features
     positions, links = found.recency, found.link
-    of_recency, of_link, output = weights.of_recency, weights.of_link, weights.output
-    mean, scale = weights.number_mean, weights.number_scale
+    width, row_bytes = len(weights.output), 4 * len(weights.output)
+    of_recency, of_link, output = (
+        weights.of_recency.ctypes.data, weights.of_link.ctypes.data, weights.output.ctypes.data
+    )  # fmt: skip
+    mean, per_scale = weights.number_mean, F32(1.0) / weights.number_scale
     norms, findable, latest = inputs.norms, inputs.findable, inputs.latest
     of_numbers, dim = weights.of_numbers.ctypes.data, inputs.vectors.shape[1]
     queries, vectors = inputs.queries.ctypes.data, inputs.vectors.ctypes.data
     bias, share_weight = F32(weights.output_bias), F32(weights.share_weight)
-    numbers, known = np.empty(len(mean), F32), len(mean) - 2
-    hidden = np.empty(len(output), F32)
-    numbers_at, hidden_at = numbers.ctypes.data, hidden.ctypes.data
+    numbers, of_user = np.empty(_KNOWN + 2, F32), np.empty(width, F32)
+    numbers_at, of_user_at = numbers.ctypes.data, of_user.ctypes.data
     for q in range(start, stop):
         query = queries + 4 * dim * q
         reference = _log_sum_exp(inputs.near_scores[q])
-        of_user = _of_context(weights, found.context[q])
+        _of_context(weights, found.context[q], of_user)
         last, last_norm = vectors + 4 * dim * max(0, latest[q]), F32(0.0)
         if 0 <= latest[q] < len(norms):
             last_norm = norms[latest[q]]
@@ -172,20 +163,19 @@ def mixed_scores(
                 continue
             vector = vectors + 4 * dim * row
             dense = inner_product(query, vector, dim)
-            for c in range(known):
-                numbers[c] = (features[p, c] - mean[c]) / scale[c]
+            for c in range(_KNOWN):
+                numbers[c] = (features[p, c] - mean[c]) * per_scale[c]
             odds = max(F32(dense - reference), _LEAST_ODDS)
-            numbers[known] = (odds - mean[known]) / scale[known]
+            numbers[_KNOWN] = (odds - mean[_KNOWN]) * per_scale[_KNOWN]
             # Both lengths: −∞ stands for a vector that is not finite, 0 for none.
             similarity, lengths = F32(0.0), norms[row] * last_norm
             if lengths > 0.0 and lengths * lengths > _SMALLEST:
                 similarity = F32(inner_product(vector, last, dim) / lengths)
-            numbers[known + 1] = (similarity - mean[known + 1]) / scale[known + 1]
-            position, link = positions[p] + 1, links[p] + 1
-            for h in range(len(hidden)):
-                hidden[h] = of_user[h] + of_recency[position, h] + of_link[link, h]
-            add_product(numbers_at, len(numbers), of_numbers, hidden_at, len(hidden))
-            learned = _output(hidden, output) + bias
+            numbers[_KNOWN + 1] = (similarity - mean[_KNOWN + 1]) * per_scale[_KNOWN + 1]
+            learned = bias + gelu_output(
+                numbers_at, of_numbers, of_user_at, of_recency + row_bytes * (positions[p] + 1),
+                of_link + row_bytes * (links[p] + 1), output, width,
+            )  # fmt: skip
             scores[p] = dense + (share_weight * features[p, 0] + learned)
 
 
@@ -200,38 +190,12 @@ def _log_sum_exp(scores: NDArray[np.float32]) -> np.float32:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _of_context(weights: MixerArrays, context: NDArray[np.float32]) -> NDArray[np.float32]:
-    hidden = weights.bias.copy()
+def _of_context(
+    weights: MixerArrays, context: NDArray[np.float32], hidden: NDArray[np.float32]
+) -> None:
+    """Write what a user adds to the hidden layer, the bias included."""
+    hidden[:] = weights.bias
     for c in range(len(context)):
         x = (context[c] - weights.context_mean[c]) / weights.context_scale[c]
         for h in range(len(hidden)):
             hidden[h] += x * weights.of_context[c, h]
-    return hidden
-
-
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
-def _output(hidden: NDArray[np.float32], weights: NDArray[np.float32]) -> np.float32:
-    """Return the sum of weights times GELU(hidden), GELU(x) = x·(1 + erf(x/√2))/2.
-
-    erf is the rational approximation of the Eigen library, x·P(x²)/Q(x²) within ±4: its error is
-    some units in the last place.
-    """
-    total = F32(0.0)
-    for h in range(len(hidden)):
-        x = min(max(hidden[h] * _ROOT_HALF, F32(-4.0)), F32(4.0))
-        square = x * x
-        top = _ODD[0]
-        top = top * square + _ODD[1]
-        top = top * square + _ODD[2]
-        top = top * square + _ODD[3]
-        top = top * square + _ODD[4]
-        top = top * square + _ODD[5]
-        top = top * square + _ODD[6]
-        bottom = _EVEN[0]
-        bottom = bottom * square + _EVEN[1]
-        bottom = bottom * square + _EVEN[2]
-        bottom = bottom * square + _EVEN[3]
-        bottom = bottom * square + _EVEN[4]
-        erf = x * top / bottom
-        total += weights[h] * (F32(0.5) * hidden[h] * (F32(1.0) + erf))
-    return total

@@ -83,6 +83,15 @@ def part(builder: Any, vector: Any, start: int, count: int) -> Any:
     return builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), places)
 
 
+def sum_of(builder: Any, vector: Any) -> Any:
+    """Return the sum of a vector's components, added up in a fixed order."""
+    lanes = vector.type.count
+    while lanes > 1:
+        lanes //= 2
+        vector = builder.fadd(*(part(builder, vector, start, lanes) for start in (0, lanes)))
+    return builder.extract_element(vector, ir.Constant(I32, 0))
+
+
 def loop(
     builder: Any, start: Any, stop: Any, step: int, values: Sequence[Any],
     body: Callable[[Any, list[Any]], list[Any]],

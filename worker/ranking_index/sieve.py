@@ -178,14 +178,16 @@ def _sift(
     lower, of_block, limits = (
         np.empty((groups, LANES), F32), np.zeros((2, LANES), F32), np.empty(LANES, F32)
     )  # fmt: skip
-    norms, errors = most.ctypes.data, most.ctypes.data + 4 * groups
-    of_norm, of_error = of_block.ctypes.data, of_block.ctypes.data + 4 * LANES
     for block in range(-(-n // LANES)):
         start, stop = block * LANES, min(n, (block + 1) * LANES)
         for q in range(start, stop):
             of_block[0, q - start], of_block[1, q - start] = bounds[q, 0], bounds[q, 1]
         at = best.ctypes.data + 4 * block * groups * LANES
-        spread(at, groups, norms, errors, of_norm, of_error, lower.ctypes.data)
+        # Addresses are taken where they are used: an array not named any more is freed.
+        norms, of_norm = most.ctypes.data, of_block.ctypes.data
+        spread(
+            at, groups, norms, norms + 4 * groups, of_norm, of_norm + 4 * LANES, lower.ctypes.data
+        )
         reached(lower.ctypes.data, groups, k, limits.ctypes.data)
         for q in range(start, stop):
             bounds[q, 2] = max(bounds[q, 2], limits[q - start])

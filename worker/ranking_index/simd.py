@@ -39,12 +39,7 @@ def inner_product(context: Any, a: Any, b: Any, width: Any) -> Any:
         total = builder.fadd(builder.fadd(sums[0], sums[1]), builder.fadd(sums[2], sums[3]))
         blocks = builder.and_(width, llvm.number(-LANES))
         (total,) = _product_loop(builder, a, b, wide, blocks, [total])
-        lanes = LANES
-        while lanes > 1:
-            lanes //= 2
-            lower, upper = (llvm.part(builder, total, start, lanes) for start in (0, lanes))
-            total = builder.fadd(lower, upper)
-        scalar = builder.extract_element(total, ir.Constant(llvm.I32, 0))
+        scalar = llvm.sum_of(builder, total)
         (scalar,) = _product_loop(builder, a, b, blocks, width, [scalar])
         return scalar
 
@@ -87,47 +82,3 @@ def _product_loop(
         return new
 
     return llvm.loop(builder, start, stop, width * len(sums), sums, step)
-
-
-@llvm.instructions
-def add_product(
-    context: Any, inputs: Any, count: Any, weights: Any, outputs: Any, width: Any
-) -> Any:
-    """Add inputs (count,) times weights (count, width) to outputs (width,), all float32.
-
-    Args:
-        context: of typing.
-        inputs: address, int64.
-        count: of inputs, int64.
-        weights: address, int64.
-        outputs: address, int64.
-        width: a multiple of `LANES`, int64.
-    """
-
-    def code(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        inputs, count, weights, outputs, width = args
-        row = builder.mul(width, llvm.number(4))
-
-        def of_lanes(lane: Any) -> None:
-            place = builder.mul(lane, llvm.number(4))
-            start = llvm.load(builder, outputs, place, llvm.FLOATS)
-
-            def step(i: Any, total: Any) -> Any:
-                scalar = llvm.load(builder, inputs, builder.mul(i, llvm.number(4)), llvm.F32)
-                at = builder.add(builder.mul(i, row), place)
-                pair = [llvm.splat(builder, scalar), llvm.load(builder, weights, at, llvm.FLOATS)]
-                return llvm.call(builder, "llvm.fma.v16f32", llvm.FLOATS, [*pair, total])
-
-            (total,) = llvm.loop(
-                builder, llvm.number(0), count, 1, [start], lambda i, now: [step(i, now[0])]
-            )
-            llvm.store(builder, total, outputs, place)
-
-        def lanes(lane: Any, _now: list[Any]) -> list[Any]:
-            of_lanes(lane)
-            return []
-
-        llvm.loop(builder, llvm.number(0), width, LANES, [], lanes)
-        return _context.get_dummy_value()
-
-    return types.void(inputs, count, weights, outputs, width), code
