@@ -11,6 +11,15 @@ from schemas.settings import KafkaSettings
 from worker.insights.kafka_properties import faust_options, kafka_credentials
 from worker.insights.store import store_url
 
+BEARER = {
+    "security.protocol": "SASL_SSL",
+    "sasl.mechanism": "OAUTHBEARER",
+    "sasl.oauthbearer.method": "oidc",
+    "sasl.oauthbearer.client.id": "shop",
+    "sasl.oauthbearer.client.secret": "hush",
+    "sasl.oauthbearer.token.endpoint.url": "https://login.example/token",
+}
+
 
 def options(properties=None, **given):
     return faust_options(KafkaSettings(properties=properties or {}, **given))
@@ -29,11 +38,11 @@ def test_a_password_reaches_faust(mechanism, name):
             "security.protocol": "SASL_PLAINTEXT",
             name: mechanism,
             "sasl.username": "shop",
-            "sasl.password": "secret",
+            "sasl.password": "hush",
         }
     )["broker_credentials"]
     assert isinstance(credentials, faust.SASLCredentials)
-    assert (credentials.username, credentials.password) == ("shop", "secret")
+    assert (credentials.username, credentials.password) == ("shop", "hush")
     assert credentials.mechanism.value == mechanism
     assert credentials.protocol.value == "SASL_PLAINTEXT"
 
@@ -67,7 +76,7 @@ def test_certificates_are_loaded(tmp_path):
             "security.protocol": "sasl_ssl",
             "sasl.mechanism": "PLAIN",
             "sasl.username": "shop",
-            "sasl.password": "secret",
+            "sasl.password": "hush",
             "ssl.ca.location": str(certificate),
             "ssl.certificate.location": str(certificate),
             "ssl.key.location": str(key),
@@ -78,15 +87,41 @@ def test_certificates_are_loaded(tmp_path):
     assert authority["subject"] == ((("commonName", "localhost"),),)
 
 
+def test_tokens_are_asked_for_as_librdkafka_would():
+    longer = {
+        name.replace("bearer.client", "bearer.client.credentials.client"): value
+        for name, value in BEARER.items()
+    }
+    more = {"sasl.oauthbearer.scope": "kafka", "sasl.oauthbearer.extensions": "a=1, b=x=y"}
+    for given in (BEARER | more, longer | more):
+        credentials = options(given)["broker_credentials"]
+        assert isinstance(credentials, faust.OAuthCredentials)
+        assert credentials.protocol.value == "SASL_SSL"
+        assert credentials.oauth_cb.extensions() == {"a": "1", "b": "x=y"}
+        client = credentials.oauth_cb._client
+        assert (client.client_id, client.secret, client.scope) == ("shop", "hush", "kafka")
+        assert "hush" not in repr(client)
+
+
 @pytest.mark.parametrize(
     ("properties", "message"),
     [
         ({"security.protocol": "tls"}, "security.protocol is 'tls'; use plaintext, ssl"),
         ({"ssl.engine.location": "/x"}, "ssl.engine.location has no counterpart"),
-        ({"sasl.oauthbearer.client.id": "x"}, "sasl.oauthbearer.client.id has no counterpart"),
+        ({"sasl.oauthbearer.assertion.file": "x"}, "assertion.file has no counterpart"),
+        (BEARER | {"sasl.oauthbearer.method": "default"}, "method is 'default'.*by oidc"),
+        (BEARER | {"sasl.oauthbearer.grant.type": "jwt"}, "grant.type is 'jwt'"),
+        (BEARER | {"sasl.oauthbearer.token.endpoint.url": "/token"}, "url is no address"),
+        (BEARER | {"sasl.oauthbearer.extensions": "a=1,b"}, "extensions has to be like"),
+        (BEARER | {"sasl.oauthbearer.extensions": "auth=1"}, "extensions has to be like"),
+        (BEARER | {"https.ca.location": "/does/not/exist"}, "https.ca.location or https.ca.pem"),
         (
-            {"security.protocol": "sasl_ssl", "sasl.mechanism": "OAUTHBEARER"},
-            "sasl.mechanism OAUTHBEARER has no counterpart",
+            {name: value for name, value in BEARER.items() if "secret" not in name},
+            "sasl.oauthbearer.client.secret is not set",
+        ),
+        (
+            {"security.protocol": "sasl_ssl", "sasl.mechanism": "AWS_MSK_IAM"},
+            "sasl.mechanism AWS_MSK_IAM has no counterpart",
         ),
         (
             {"security.protocol": "sasl_ssl", "sasl.mechanism": "PLAIN", "sasl.username": "shop"},
@@ -101,7 +136,7 @@ def test_certificates_are_loaded(tmp_path):
 def test_what_has_no_counterpart_is_refused_and_named(properties, message):
     with pytest.raises(SettingsError, match=message) as refused:
         options(properties)
-    assert "secret" not in str(refused.value)
+    assert "hush" not in str(refused.value)
 
 
 def test_what_only_tunes_is_translated_or_named_in_the_log(caplog):

@@ -1,4 +1,4 @@
-"""`innerloop insights`, whose client is not librdkafka, with passwords and with certificates."""
+"""`innerloop insights`, whose client is not librdkafka: passwords, certificates and tokens."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def trending_is_told(shop: SecuredShop, process: subprocess.Popen[str], since: i
         consumer.close()
 
 
-@pytest.mark.parametrize("how", ["by_password", "by_certificate"])
+@pytest.mark.parametrize("how", ["by_password", "by_certificate", "by_token"])
 def test_it_counts_what_is_trending(shop: SecuredShop, tmp_path, how):
     settings = getattr(shop, how)(
         Identity.INSIGHTS,

@@ -8,9 +8,10 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import parse_qs
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
@@ -38,7 +39,7 @@ class TokenSigner:
         self.key_set.write_text(json.dumps({"keys": [key]}))
 
     def token(self, subject: str) -> str:
-        """Return a token of who `subject` is."""
+        """Return a token of who `subject` is; brokers take it for an hour."""
         now = int(time.time())
         header = {"alg": "RS256", "typ": "JWT", "kid": _KEY_ID}
         claims = {"sub": subject, "iss": ISSUER, "aud": AUDIENCE, "scope": "kafka"}
@@ -48,13 +49,19 @@ class TokenSigner:
         return f"{signed}.{_b64(signature)}"
 
 
-@dataclass(frozen=True)
+@dataclass
 class TokenEndpoint:
     """A running endpoint."""
 
     url: str
     secret: str
     """Of every client."""
+    life_s: float | None = _LIFE_S
+    """How long it says that tokens live; None if it does not say."""
+    content: bytes | None = None
+    """What it answers instead of tokens."""
+    asked: list[dict[str, list[str]]] = field(default_factory=list)
+    """The form of each request so far."""
 
 
 @contextmanager
@@ -63,16 +70,15 @@ def serve_tokens(signer: TokenSigner, secret: str) -> Iterator[TokenEndpoint]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            form = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            endpoint.asked.append(parse_qs(form.decode()))
             scheme, _, given = self.headers.get("Authorization", "").partition(" ")
             client, _, password = base64.b64decode(given).decode().partition(":")
-            known = scheme == "Basic" and password == secret
-            answer = (
-                {"access_token": signer.token(client), "token_type": "Bearer", "expires_in": 3600}
-                if known
-                else {"error": "invalid_client"}
-            )
-            body = json.dumps(answer).encode()
+            known = scheme == "Basic" and password == endpoint.secret
+            token = {"access_token": signer.token(client), "token_type": "Bearer"}
+            token |= {} if endpoint.life_s is None else {"expires_in": endpoint.life_s}
+            body = json.dumps(token if known else {"error": "invalid_client"}).encode()
+            body = body if endpoint.content is None else endpoint.content
             self.send_response(200 if known else 401)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
@@ -83,10 +89,11 @@ def serve_tokens(signer: TokenSigner, secret: str) -> Iterator[TokenEndpoint]:
             """Say nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    endpoint = TokenEndpoint(f"http://127.0.0.1:{server.server_port}/token", secret)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        yield TokenEndpoint(f"http://127.0.0.1:{server.server_port}/token", secret)
+        yield endpoint
     finally:
         server.shutdown()
         server.server_close()

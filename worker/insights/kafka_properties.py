@@ -16,6 +16,8 @@ from faust.types.auth import CredentialsT
 
 from schemas.errors import SettingsError
 from schemas.settings import KafkaSettings
+from worker.insights.oauth_tokens import USED as TOKEN_PROPERTIES
+from worker.insights.oauth_tokens import OidcTokens, oidc_client
 
 _LOG = logging.getLogger(__name__)
 
@@ -38,7 +40,9 @@ _USED = {
     "ssl.endpoint.identification.algorithm",
     "enable.ssl.certificate.verification",
     "ssl.cipher.suites",
+    *TOKEN_PROPERTIES,
 }
+_BEARER = "OAUTHBEARER"
 _PASSWORD_MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 # Silence, or what Faust and aiokafka do anyway.
 _WITHOUT_MEANING = {
@@ -134,10 +138,13 @@ def kafka_credentials(given: Properties) -> CredentialsT | None:
         return faust.GSSAPICredentials(
             kerberos_service_name=service, ssl_context=context, mechanism=mechanism
         )
+    if mechanism == _BEARER:
+        return faust.OAuthCredentials(oauth_cb=OidcTokens(oidc_client(given)), ssl_context=context)
     if mechanism not in _PASSWORD_MECHANISMS:
         raise SettingsError(
             f"kafka.properties: {name} {mechanism} has no counterpart in Faust's client, which "
-            f"innerloop insights uses; it knows {', '.join(_PASSWORD_MECHANISMS)} and GSSAPI"
+            f"innerloop insights uses; it knows {', '.join(_PASSWORD_MECHANISMS)}, GSSAPI and "
+            f"{_BEARER}"
         )
     for needed in ("sasl.username", "sasl.password"):
         if needed not in given:
