@@ -7,6 +7,7 @@ and how many events were still unanswered a moment after the last was sent.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from worker.bench.report import Report, Run
 from worker.bench.stand import Worker, stand
 from worker.bench.workload import BIAS, Workload
 from worker.demo.children import Children
+
+_LOG = logging.getLogger(__name__)
 
 _BURSTS = 3
 _MIB = 1 << 20
@@ -118,6 +121,7 @@ def _soak(
             "events": [found["events_per_repetition"]],
         }
         run.add("round", case, figures)
+        _LOG.info("%s %s", case, figures)  # a round that fails ends the run without a report
     run.add("growth", {}, {"mib_per_hour": [growth_per_hour(held, plan.round_s)]})
 
 

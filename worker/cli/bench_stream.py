@@ -204,6 +204,7 @@ def growth(
 def soak(
     *,
     minutes: Annotated[float, typer.Option(min=0.01, help="Under load.")] = 30.0,
+    round_seconds: Annotated[float, typer.Option(min=1, help="Of a round.")] = 30.0,
     load: Annotated[
         float, typer.Option(min=0.01, help="Offered load as a share of saturation.")
     ] = 0.5,
@@ -227,7 +228,7 @@ def soak(
 
     plan = SoakPlan(
         minutes=0.05 if quick else minutes,
-        round_s=1.0 if quick else 30.0,
+        round_s=1.0 if quick else round_seconds,
         load=load,
         rate=rate,
         events=300 if quick else 20_000,
