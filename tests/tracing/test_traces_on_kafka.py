@@ -124,10 +124,15 @@ def test_avro_and_the_trackers_current_span(embedded_settings, produce_all, rece
         with Tracker(settings) as tracker, tracer.start_as_current_span("checkout") as span:
             receipt = tracker.view(user_id="u", item_id="i1")
         answer = client.wait_for("u", receipt.event_id, PATIENCE_S)
-    trace_id = f"{span.get_span_context().trace_id:032x}"
-    assert answer.trace.traceparent.startswith(f"00-{trace_id}-")
-    names = {found.name for found in receiver.spans if found.trace_id.hex() == trace_id}
-    assert {name.split()[0] for name in names} == {"process", "send"}
+        trace_id = f"{span.get_span_context().trace_id:032x}"
+        assert answer.trace.traceparent.startswith(f"00-{trace_id}-")
+        receiver.wait_for(
+            lambda found: (
+                sorted(s.name.split()[0] for s in found if s.trace_id.hex() == trace_id)
+                == ["process", "send"]
+            ),
+            "the spans of the event",
+        )
 
 
 def test_a_worker_that_nobody_takes_spans_from_answers_and_stops(embedded_settings, produce_all):
