@@ -224,7 +224,12 @@ def soak(
     config: ConfigOption = None,
 ) -> None:
     """Half an hour at a steady load: latency, memory and backlog, round by round."""
+    import logging
+
     from worker.bench.soak import SoakPlan, run_soak
+
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("worker.bench.soak").setLevel(logging.INFO)
 
     plan = SoakPlan(
         minutes=0.05 if quick else minutes,
