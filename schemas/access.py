@@ -186,6 +186,7 @@ def _insights(names: _Names) -> Iterable[Grant]:
     yield names.read(Topic.CLICKSTREAM, "the events")
     yield names.read(Topic.RECOMMENDATIONS, "the answers")
     yield names.read(Topic.PRIVACY, "consent and erasure")
+    yield names.write(Topic.PRIVACY_AUDIT, "whom it removed")
     yield names.unjoined()
     yield names.write(Topic.OUTCOMES, "what they led to")
     yield names.write(Topic.TRENDING, "what is looked at")

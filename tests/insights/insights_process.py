@@ -26,6 +26,7 @@ from schemas.settings import Settings
 from worker.insights.app import Inbox
 from worker.insights.counting import Counting
 from worker.insights.faust_parts import _CarefulConsumer
+from worker.insights.metrics import InsightsMetrics
 from worker.insights.service import run_insights
 
 
@@ -35,7 +36,7 @@ def die() -> None:
 
 def die_at(point: str, number: int) -> None:
     rounds = 0
-    send, write, tell = Counting._send_outcomes, Counting._write, Counting._tell
+    send, write, tell = Counting._send_outcomes, Counting._write, InsightsMetrics.count
     commit = _CarefulConsumer._commit
 
     async def counted_send(self, *args):
@@ -62,7 +63,7 @@ def die_at(point: str, number: int) -> None:
         return done
 
     Counting._send_outcomes, Counting._write = counted_send, counted_write
-    Counting._tell = counted_tell
+    InsightsMetrics.count = counted_tell
     _CarefulConsumer._commit = counted_commit
 
 

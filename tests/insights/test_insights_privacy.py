@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import re
 import time
 import uuid
 from dataclasses import replace
 
+import httpx
 import msgspec
 from confluent_kafka import Producer
 from storefront import publish_events, publish_recommendations, traffic
 from test_partition import CODEC, Tables, rules
 
 from schemas.clickstream import ClickstreamEvent, EventType
-from schemas.privacy import PrivacyAction, PrivacyRequest
+from schemas.privacy import (
+    AUDITED_BY_INSIGHTS,
+    PrivacyAction,
+    PrivacyAudit,
+    PrivacyRequest,
+    RequestNote,
+)
 from schemas.topics import InsightsTopic, Topic
 from worker.insights.incoming import Incoming
-from worker.insights.partition import Fate
+from worker.insights.partition import Erasure, Fate
 from worker.insights.user_record import decode_user
 from worker.kafka_admin import create_topics
 from worker.privacy.barred import Barred
+from worker.privacy.records import PlacedRequest, note_of
 
 PERSON, OTHER = "user-0-1", "user-0-2"
 
@@ -28,8 +37,10 @@ class NoMessage:
         pass
 
 
-def record(offset: int, time_ms: int, user: str, value: bytes | None) -> Incoming:
-    return Incoming(offset, time_ms, 10**15, user.encode(), value, NoMessage())
+def record(
+    offset: int, time_ms: int, user: str, value: bytes | None, request: RequestNote | None = None
+) -> Incoming:
+    return Incoming(offset, time_ms, 10**15, user.encode(), value, NoMessage(), request)
 
 
 def event(user: str, time_ms: int) -> ClickstreamEvent:
@@ -66,9 +77,13 @@ def test_a_null_value_leaves_nothing_of_its_user_and_takes_nothing_from_the_sums
     newest = max(e.time for e in made.events)
     asked = newest + 1000
     barred.note(PERSON, PrivacyAction.ERASE, asked)
-    tombstone = record(len(lists), asked + 500, PERSON, None)
+    note = RequestNote(
+        request_id="r-1", action=PrivacyAction.ERASE, time=asked, partition=0, offset=7
+    )
+    tombstone = record(len(lists), asked + 500, PERSON, None, note)
     done = work_on(partition, lists=[tombstone])
     assert done.recommendations == {Fate.ERASED: 1}
+    assert done.erasures == [Erasure(note, removed=True)]
     assert done.users[PERSON].is_blank
     alone = Tables(made, rules()).partition()
     for user in before.users.values():
@@ -77,6 +92,8 @@ def test_a_null_value_leaves_nothing_of_its_user_and_takes_nothing_from_the_sums
     assert totals(partition) == totals(alone)
 
     partition._load_user = lambda user: None if user == PERSON else before.users.get(user)
+    again = work_on(partition, lists=[tombstone])
+    assert again.erasures == [Erasure(note, removed=False)], "told again, for want of knowing"
     late = [event(PERSON, asked - 5000), event(PERSON, asked + 2000)]
     numbered = enumerate(late, start=len(events))
     after = work_on(
@@ -112,7 +129,7 @@ def test_the_tables_and_their_changelog_forget_who_is_erased(
     insights_settings, insights_run, consume_all
 ):
     settings = insights_settings
-    create_topics(settings, [Topic.PRIVACY])
+    create_topics(settings, [Topic.PRIVACY, Topic.PRIVACY_AUDIT])
     made = traffic(seed=5, number=400, users=12)
     publish_recommendations(settings, made.recommendations)
     publish_events(settings, made.events)
@@ -129,14 +146,39 @@ def test_the_tables_and_their_changelog_forget_who_is_erased(
     now = time.time_ns() // 1_000_000
     request = PrivacyRequest(request_id="r", user_id=PERSON, action=PrivacyAction.ERASE, time=now)
     producer = Producer(settings.kafka.producer_config())
-    producer.produce(
-        settings.kafka.topic(Topic.PRIVACY), key=PERSON, value=msgspec.json.encode(request)
-    )
-    producer.produce(settings.kafka.topic(Topic.RECOMMENDATIONS), key=PERSON, value=None)
+    requests = settings.kafka.topic(Topic.PRIVACY)
+    producer.produce(requests, key=PERSON, value=msgspec.json.encode(request))
+    for _ in range(5):
+        producer.produce(requests, key=PERSON, value=b'{"request_id": "r-2"')
+    headers = [note_of(PlacedRequest(request, 1, 5, now))]
+    lists = settings.kafka.topic(Topic.RECOMMENDATIONS)
+    producer.produce(lists, key=PERSON, value=None, headers=headers)
+    producer.produce(lists, key="nobody", value=None)
     assert producer.flush(60) == 0
     run.eventually(lambda: PERSON not in users(), "the user out of the changelog")
     publish_events(settings, [event(PERSON, now - 1000), event(OTHER, now)])
     run.eventually(lambda: decode_user(users()[OTHER]).latest == now, "the last event counted")
     run.eventually(lambda: max(run.lags()) <= 3, "everything is committed")
     assert PERSON not in users()
+    run.eventually(lambda: consume_all(settings, Topic.PRIVACY_AUDIT), "an audit record")
+    [told] = consume_all(settings, Topic.PRIVACY_AUDIT)
+    audit = msgspec.json.decode(told.value(), type=PrivacyAudit)
+    assert told.key() == b"r"
+    assert (audit.part, audit.worker) == (AUDITED_BY_INSIGHTS, "insights-1")
+    assert (audit.action, audit.requested_at) == (PrivacyAction.ERASE, now)
+    assert (audit.partition, audit.offset) == (1, 5)
+    assert (audit.states_removed, audit.tombstones) == (1, 1)
+    assert audit.done_at >= now
+    address = re.search(r"metrics at (http://\S+)", run.log)[1]
+    counted = 'innerloop_insights_privacy_requests_total{action="%s",result="%s"} %d.0'
+
+    def counts() -> set[str]:
+        return set(httpx.get(address, timeout=60).text.splitlines())
+
+    expected = {
+        counted % case
+        for case in (("erase", "done", 1), ("unknown", "done", 1), ("unknown", "invalid", 5))
+    }
+    run.eventually(lambda: expected <= counts(), "requests counted")
+    assert run.log.count("a privacy request cannot be read") <= 5
     assert PERSON not in run.log

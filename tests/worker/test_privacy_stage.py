@@ -16,6 +16,7 @@ from schemas.user_state import event_key
 from worker.privacy import barred, follower
 from worker.privacy.barred import FOR_EVER, NOT_BARRED, Barred
 from worker.privacy.follower import PrivacyFollower
+from worker.privacy.records import noted_request
 from worker.privacy.stage import PrivacyStage
 
 USERS = [f"u{n}" for n in range(8)]
@@ -147,6 +148,13 @@ def test_an_erasure_goes_through_all_topics_in_the_order_that_makes_a_crash_harm
     )
     assert topics[-1] == "commit"
     assert asked.nulls() == [("user-state", b"u"), ("recommendations", b"u")]
+    [told] = [
+        noted_request(record.headers)
+        for record in asked.worker.journal.records
+        if record.value is None and record.topic == "recommendations"
+    ]
+    assert (told.request_id, told.action, told.time) == ("r0", ERASE, RECORD_MS)
+    assert (told.partition, told.offset) == (0, 0)
     assert asked.progress == {0: 1}
     assert asked.worker.arena.get("u") is None
     assert asked.worker.arena.get("v") is not None

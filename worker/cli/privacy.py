@@ -177,7 +177,7 @@ def _show(records: list[PrivacyAudit]) -> None:
         seconds = (record.done_at - record.requested_at) / 1000
         typer.echo(
             f"{record.action.value}: done at {done}, {seconds:.1f} s after it was asked for, by "
-            f"worker {record.worker}, partition {record.partition}; states removed: "
+            f"{record.part} {record.worker}, partition {record.partition}; states removed: "
             f"{record.states_removed}, null values published: {record.tombstones}"
         )
 

@@ -24,10 +24,11 @@ from schemas.codec import Codec, build_codec
 from schemas.recommendations import Recommendation
 from schemas.settings import Settings
 from worker.insights.attribution import AttributionRule
+from worker.insights.audit import Audit
 from worker.insights.counting import Counting
 from worker.insights.faust_parts import DurableTable, Event, InsightsApp
 from worker.insights.kafka_properties import faust_options
-from worker.insights.metrics import InsightsMetrics
+from worker.insights.metrics import UNKNOWN_ACTION, InsightsMetrics, PrivacyResult
 from worker.insights.partition import Rules
 from worker.insights.privacy import Restrictions
 from worker.insights.publication import Publication
@@ -151,7 +152,7 @@ def build_app(
         **{**_CONSUMER_DEFAULTS, **faust_options(settings.kafka)},
     )
     codec = build_codec(settings.wire)
-    restrictions = Restrictions.of(settings, topics.partitions) if topics.has_privacy else None
+    restrictions = _restrictions(settings, topics, metrics)
     rules = make_rules(settings, codec, restrictions)
     sources = app.topic(topics.clickstream, topics.recommendations, internal=False, **_RAW)
     parts = app.topic(topics.parts, internal=True, partitions=1, compacting=True, **_RAW)
@@ -167,6 +168,7 @@ def build_app(
         codec=codec,
         metrics=metrics,
         restrictions=restrictions,
+        audit=_audit(app, settings, topics, codec),
     )
     publication = Publication(
         app,
@@ -226,6 +228,26 @@ def _schedule_publication(
 
     app.agent(parts, name="insights-parts")(add_up)
     app.timer(interval_s)(publish)
+
+
+def _restrictions(
+    settings: Settings, topics: InsightsTopics, metrics: InsightsMetrics
+) -> Restrictions | None:
+    if not topics.has_privacy:
+        return None
+    invalid = metrics.privacy_requests.labels(UNKNOWN_ACTION, PrivacyResult.INVALID.value)
+    return Restrictions.of(settings, topics.partitions, invalid.inc)
+
+
+def _audit(
+    app: InsightsApp, settings: Settings, topics: InsightsTopics, codec: Codec
+) -> Audit | None:
+    if topics.audit is None:
+        return None
+    group = settings.insights.group_id
+    member = str(settings.kafka.consumer_properties.get("group.instance.id", group))
+    topic = app.topic(topics.audit, internal=False, **_RAW)
+    return Audit(topic, topics.audit, member, codec)
 
 
 def _table(app: InsightsApp, name: str, topic: str, partitions: int) -> DurableTable:

@@ -12,10 +12,11 @@ from faust.types import TP
 
 from schemas.codec import Codec
 from schemas.settings import InsightsSettings
+from worker.insights.audit import Audit
 from worker.insights.faust_parts import DurableTable, Event, InsightsApp, in_partition
 from worker.insights.incoming import Incoming, Side
 from worker.insights.indicators import SumsTable
-from worker.insights.metrics import InsightsMetrics, SourceTopic
+from worker.insights.metrics import InsightsMetrics
 from worker.insights.partition import Partition, Rules, Work
 from worker.insights.parts import IndicatorsPart, PartKey, decode_key, encode_indicators, encode_key
 from worker.insights.privacy import Restrictions
@@ -24,6 +25,7 @@ from worker.insights.sweep import Sweep
 from worker.insights.topics import InsightsTopics
 from worker.insights.trends import DecayedCounts, decode_counts, encode_counts
 from worker.insights.user_record import UserRecord, decode_user, encode_user
+from worker.privacy.records import noted_request
 
 _LOG = logging.getLogger(__name__)
 
@@ -52,6 +54,7 @@ class Counting:
         codec: Codec,
         metrics: InsightsMetrics,
         restrictions: Restrictions | None = None,
+        audit: Audit | None = None,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._app = app
@@ -65,6 +68,7 @@ class Counting:
         self._codec = codec
         self._metrics = metrics
         self._restrictions = restrictions
+        self._audit = audit
         self._now_ms = now_ms
         self._wait_ms = round(settings.join_wait_seconds * 1000)
         self._generation: int | None = None
@@ -187,6 +191,7 @@ class Counting:
                 key=message.key or b"",
                 value=message.value,
                 source=event,
+                request=noted_request(message.headers) if message.value is None else None,
             )
             if message.topic == self._topics.clickstream:
                 partition.buffer.events.add(record)
@@ -215,9 +220,11 @@ class Counting:
         await self._counts.durable()
         if self._moved():
             return
+        if self._audit is not None:
+            await self._audit.tell(partition.number, work.erasures)
         for source in work.sources:
             source.ack()
-        self._tell(work, partition.buffer.late - late)
+        self._metrics.count(work, partition.buffer.late - late)
 
     def _steps(self, partition: Partition, work: Work, anchor: Event) -> Iterable[None]:
         steps = iter(partition.steps(work))
@@ -287,14 +294,3 @@ class Counting:
                 elif len(own.records) < self._settings.pending_records / 2:
                     self._app.consumer.on_buffer_drop(TP(topic, number))
         self._metrics.pending.set(waiting)
-
-    def _tell(self, work: Work, late: int) -> None:
-        for topic, fates in (
-            (SourceTopic.EVENTS, work.events),
-            (SourceTopic.RECOMMENDATIONS, work.recommendations),
-        ):
-            for fate, count in fates.items():
-                self._metrics.records.labels(topic.value, fate.value).inc(count)
-        for credit, count in work.credits.items():
-            self._metrics.credits.labels(credit.value).inc(count)
-        self._metrics.late.inc(late)

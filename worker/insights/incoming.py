@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from schemas.privacy import RequestNote
+
 
 class Source(Protocol):
     """The message that a record came in."""
@@ -29,6 +31,8 @@ class Incoming:
     value: bytes | None
     """None in `recommendations` where a user is erased."""
     source: Source
+    request: RequestNote | None = None
+    """Of a null value in `recommendations`: the privacy request that it is because of."""
 
     @property
     def stamp_ms(self) -> int:

@@ -11,8 +11,9 @@ import enum
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from schemas.metric_spec import MetricSpec, build, values
+from schemas.privacy import PrivacyAction
 from worker.insights.attribution import Credit
-from worker.insights.partition import Fate
+from worker.insights.partition import Fate, Work
 
 
 class SourceTopic(enum.StrEnum):
@@ -37,6 +38,18 @@ class Bound(enum.StrEnum):
     ESTIMATE = "estimate"
     LOW = "low"
     HIGH = "high"
+
+
+class PrivacyResult(enum.StrEnum):
+    """What became of a privacy request."""
+
+    DONE = "done"
+    INVALID = "invalid"
+    """It cannot be read, and so not carried out."""
+
+
+UNKNOWN_ACTION = "unknown"
+"""Of a request that cannot be read, and of a null value that names none."""
 
 
 class Change(enum.StrEnum):
@@ -71,6 +84,17 @@ SPECS: dict[str, MetricSpec] = {
             "Clicks, carts and purchases, by whether they were credited to a recommendation: one "
             "that they named or the user's latest with the item; or why not.",
             {"credit": values(Credit)},
+        ),
+        MetricSpec(
+            "innerloop_insights_privacy_requests_total",
+            Counter,
+            "Privacy requests by what was asked for: users removed here as null values in "
+            "recommendations told, and requests that cannot be read, which every process counts "
+            "at every start.",
+            {
+                "action": (*values(PrivacyAction), UNKNOWN_ACTION),
+                "result": values(PrivacyResult),
+            },
         ),
         MetricSpec(
             "innerloop_insights_late_recommendations_total",
@@ -145,6 +169,7 @@ class InsightsMetrics:
         self.registry = CollectorRegistry()
         self.records = self._counter("records_total")
         self.credits = self._counter("credits_total")
+        self.privacy_requests = self._counter("privacy_requests_total")
         self.late = self._counter("late_recommendations_total")
         self.pending = self._gauge("pending_events")
         self.checkpoint_seconds = self._histogram("checkpoint_seconds")
@@ -155,6 +180,26 @@ class InsightsMetrics:
         self.drift_changes = self._gauge("drift_changes")
         self.trending_missing = self._gauge("trending_missing")
         self.trending = self._counter("trending_total")
+
+    def count(self, work: Work, late: int) -> None:
+        """Count what was done in a round of work.
+
+        Args:
+            work: done.
+            late: recommendations in it that came late.
+        """
+        for topic, fates in (
+            (SourceTopic.EVENTS, work.events),
+            (SourceTopic.RECOMMENDATIONS, work.recommendations),
+        ):
+            for fate, number in fates.items():
+                self.records.labels(topic.value, fate.value).inc(number)
+        for credit, number in work.credits.items():
+            self.credits.labels(credit.value).inc(number)
+        for erasure in work.erasures:
+            action = UNKNOWN_ACTION if erasure.request is None else erasure.request.action.value
+            self.privacy_requests.labels(action, PrivacyResult.DONE.value).inc()
+        self.late.inc(late)
 
     def _counter(self, name: str) -> Counter:
         metric = build(SPECS[f"innerloop_insights_{name}"], self.registry)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from schemas.clickstream import SUPPORT_TYPES, ClickstreamEvent
 from schemas.codec import DECODE_ERRORS
 from schemas.insights import ALL_SURFACES, RecommendationOutcome
+from schemas.privacy import RequestNote
 from schemas.recommendations import Recommendation
 from worker.insights.attribution import (
     AttributionRule,
@@ -59,6 +60,16 @@ class Rules:
     `worker.privacy.barred.Barred.until`."""
 
 
+@dataclass(frozen=True)
+class Erasure:
+    """A user removed because a null value said so."""
+
+    request: RequestNote | None
+    """The privacy request; None where the null value names none."""
+    removed: bool
+    """Whether there was something of the user."""
+
+
 @dataclass
 class Work:
     """What one round of work brought, to be written before its records are acknowledged."""
@@ -73,6 +84,8 @@ class Work:
     events: Counter[Fate] = field(default_factory=Counter)
     recommendations: Counter[Fate] = field(default_factory=Counter)
     credits: Counter[Credit] = field(default_factory=Counter)
+    erasures: list[Erasure] = field(default_factory=list)
+    """To be told once the tables are written."""
 
 
 class Partition:
@@ -165,7 +178,10 @@ class Partition:
         except UnicodeDecodeError:
             return Fate.INVALID
         user = self._user(user_id, work)
-        if record.offset <= user.recommendations_offset:
+        # Told again where it is read again: the process may have ended before it was told.
+        replayed = record.offset <= user.recommendations_offset
+        work.erasures.append(Erasure(record.request, not (replayed or user.is_blank)))
+        if replayed:
             return Fate.REPLAYED
         work.users[user_id] = UserRecord(
             self.number, user.events_offset, recommendations_offset=record.offset

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 
 from schemas.codec import Codec, build_codec
 from schemas.privacy import PrivacyRequest
@@ -15,7 +16,7 @@ from schemas.settings import Settings
 from schemas.topics import Topic
 from worker.clients import make_reader
 from worker.privacy.barred import Barred
-from worker.privacy.records import Lifted, read_request
+from worker.privacy.records import Lifted, log_unreadable, place_of, read_request
 from worker.topic_reader import PartitionReader
 
 _LOG = logging.getLogger(__name__)
@@ -32,19 +33,29 @@ class Restrictions:
         reader: of the topic, in no group.
         partitions: how many it has.
         codec: the wire format.
+        on_invalid: told how many requests could not be read.
     """
 
-    def __init__(self, reader: PartitionReader, partitions: int, codec: Codec) -> None:
+    def __init__(
+        self,
+        reader: PartitionReader,
+        partitions: int,
+        codec: Codec,
+        on_invalid: Callable[[int], object] = lambda _: None,
+    ) -> None:
         self._reader = reader
+        self._on_invalid = on_invalid
         self._decode = codec.decoder(PrivacyRequest)
         self._barred = [Barred() for _ in range(partitions)]
         reader.add(range(partitions))
 
     @classmethod
-    def of(cls, settings: Settings, partitions: int) -> Restrictions:
+    def of(
+        cls, settings: Settings, partitions: int, on_invalid: Callable[[int], object]
+    ) -> Restrictions:
         """Return those of the topic that the settings name."""
         reader = make_reader(settings, Topic.PRIVACY, wait_ms=100)
-        return cls(reader, partitions, build_codec(settings.wire))
+        return cls(reader, partitions, build_codec(settings.wire), on_invalid)
 
     @property
     def complete(self) -> bool:
@@ -80,12 +91,15 @@ class Restrictions:
         return sum(map(len, self._barred))
 
     def _read(self, wait_s: float) -> None:
+        problems = []
         for message in self._reader.read(_CHUNK, wait_s):
             barred = self._barred[message.partition() or 0]
             found = read_request(message, self._decode)
             if isinstance(found, str):
-                _LOG.error("a privacy request cannot be read: %s", found)
+                problems.append(f"{place_of(message)}: {found}")
             elif isinstance(found, Lifted):
                 barred.lift(found.user_id)
             else:
                 barred.note(found.request.user_id, found.request.action, found.time_ms)
+        log_unreadable(_LOG, problems)
+        self._on_invalid(len(problems))

@@ -13,6 +13,12 @@ from worker.kafka_connection import connect, missing_topic
 
 _LOG = logging.getLogger(__name__)
 
+_WITHOUT = {
+    Topic.PRIVACY: "users' requests there are not known",
+    Topic.PRIVACY_AUDIT: "users are removed without audit records",
+}
+"""Topics that may be missing, and what is lost then."""
+
 
 @dataclass(frozen=True)
 class InsightsTopics:
@@ -29,6 +35,8 @@ class InsightsTopics:
     partitions: int
     has_privacy: bool = False
     """Whether there is the topic with privacy requests."""
+    audit: str | None = None
+    """The topic for audit records; None where there is none."""
 
 
 def insights_topics(settings: Settings) -> InsightsTopics:
@@ -53,12 +61,13 @@ def insights_topics(settings: Settings) -> InsightsTopics:
             raise missing_topic(name)
         counts[topic] = len(cluster.replicas[name])
     by_user = counts[Topic.CLICKSTREAM]
-    privacy = settings.kafka.topic(Topic.PRIVACY)
-    if privacy in cluster.replicas:
-        counts[Topic.PRIVACY] = len(cluster.replicas[privacy])
-    else:
-        _LOG.warning("topic %s does not exist: users' requests there are not known", privacy)
-    for topic in counts.keys() & {Topic.RECOMMENDATIONS, Topic.OUTCOMES, Topic.PRIVACY}:
+    for topic, loss in _WITHOUT.items():
+        name = settings.kafka.topic(topic)
+        if name in cluster.replicas:
+            counts[topic] = len(cluster.replicas[name])
+        else:
+            _LOG.warning("topic %s does not exist, or may not be seen: %s", name, loss)
+    for topic in counts.keys() - {Topic.CLICKSTREAM, Topic.TRENDING}:
         if counts[topic] != by_user:
             raise BrokerError(
                 f"topic {settings.kafka.topic(topic)} has {counts[topic]} partitions and "
@@ -77,6 +86,7 @@ def insights_topics(settings: Settings) -> InsightsTopics:
         totals=f"{prefix}{InsightsTopic.TOTALS}",
         partitions=by_user,
         has_privacy=Topic.PRIVACY in counts,
+        audit=settings.kafka.topic(Topic.PRIVACY_AUDIT) if Topic.PRIVACY_AUDIT in counts else None,
     )
     create_compacted(
         settings.kafka,

@@ -15,7 +15,7 @@ from schemas.privacy import PrivacyRequest
 from schemas.settings import Settings
 from schemas.topics import Topic
 from worker.privacy.barred import NOT_BARRED, Barred
-from worker.privacy.records import Lifted, read_request
+from worker.privacy.records import Lifted, log_unreadable, place_of, read_request
 from worker.stages.decode import NO_TIMESTAMP, EventColumns, pick
 from worker.topic_span import TopicSpan
 
@@ -89,12 +89,14 @@ class RequestsSoFar:
         return pick(events, np.flatnonzero(~barred)), int(barred.sum())
 
     def _take(self, messages: list[Message]) -> None:
+        problems = []
         for message in messages:
             barred = self._barred[message.partition() or 0]
             found = read_request(message, self._decode)
             if isinstance(found, str):
-                _LOG.error("a privacy request cannot be read: %s", found)
+                problems.append(f"{place_of(message)}: {found}")
             elif isinstance(found, Lifted):
                 barred.lift(found.user_id)
             else:
                 barred.note(found.request.user_id, found.request.action, found.time_ms)
+        log_unreadable(_LOG, problems)

@@ -17,7 +17,13 @@ from worker.byte_table import packed
 from worker.event_keys import event_keys
 from worker.metrics import UNKNOWN_ACTION, PrivacyResult, WorkerMetrics
 from worker.privacy.barred import NOT_BARRED, Barred
-from worker.privacy.records import Lifted, PlacedRequest, read_request
+from worker.privacy.records import (
+    Lifted,
+    PlacedRequest,
+    log_unreadable,
+    place_of,
+    read_request,
+)
 from worker.topic_reader import PartitionReader
 
 _LOG = logging.getLogger(__name__)
@@ -27,7 +33,6 @@ _WAIT_S = 0.05
 _REFRESH_S = 3600.0
 """How often an offset is committed anew. Brokers drop those of a topic that the group does not
 subscribe to once they are `offsets.retention.minutes` old, a week by default."""
-_WARNINGS_PER_READ = 3
 
 
 @dataclass
@@ -192,12 +197,8 @@ class PrivacyFollower:
         for message in messages:
             problem = self._take_in(message)
             if problem is not None:
-                place = f"partition {message.partition()}, offset {message.offset()}"
-                problems.append(f"{place}: {problem}")
-        for problem in problems[:_WARNINGS_PER_READ]:
-            _LOG.error("a privacy request cannot be read, and so is not carried out: %s", problem)
-        if len(problems) > _WARNINGS_PER_READ:
-            _LOG.error("%d more like it", len(problems) - _WARNINGS_PER_READ)
+                problems.append(f"{place_of(message)}: {problem}")
+        log_unreadable(_LOG, problems)
         if messages:
             self._report()
 

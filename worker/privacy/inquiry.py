@@ -13,7 +13,7 @@ from confluent_kafka import Message
 from schemas.clickstream import ClickstreamEvent
 from schemas.codec import DECODE_ERRORS, build_codec, decode_state
 from schemas.insights import RecommendationOutcome
-from schemas.privacy import PrivacyAudit, PrivacyRequest
+from schemas.privacy import AUDITED_BY_WORKER, PrivacyAudit, PrivacyRequest
 from schemas.pseudonyms import all_pseudonyms
 from schemas.recommendations import Recommendation
 from schemas.settings import Settings
@@ -61,9 +61,10 @@ class AuditTrail:
         }
 
     def wait(self, request_id: str, number: int, timeout_s: float) -> list[PrivacyAudit]:
-        """Return so many records of a request that come after this object was made.
+        """Return so many records of workers, of a request, that come after this object was made.
 
-        Fewer are returned when the time is over.
+        Insights, which may not be running, write theirs later; `of` returns those, too. Fewer are
+        returned when the time is over.
 
         Raises:
             BrokerError: the topic cannot be read.
@@ -73,7 +74,8 @@ class AuditTrail:
         found: dict[tuple[int, int], PrivacyAudit] = {}
         while len(found) < number and time.monotonic() < deadline:
             for record in self._records(self._reader.read(_CHUNK, _WAIT_S), request_id):
-                found[record.partition, record.offset] = record
+                if record.part == AUDITED_BY_WORKER:
+                    found[record.partition, record.offset] = record
         return list(found.values())
 
     def of(self, request_id: str) -> list[PrivacyAudit]:

@@ -17,13 +17,11 @@ from worker.privacy.admission import is_barred
 from worker.privacy.barred import FOR_EVER
 from worker.privacy.carried_out import CarriedOut
 from worker.privacy.follower import PrivacyFollower
-from worker.privacy.records import PlacedRequest
+from worker.privacy.records import PlacedRequest, note_of
 from worker.stages.decode import EventColumns, pick
 from worker.stages.publish import OutgoingRecord
 
 _LOG = logging.getLogger(__name__)
-
-_TOMBSTONES = (Topic.USER_STATE, Topic.RECOMMENDATIONS)
 
 
 class Eraser(Protocol):
@@ -116,8 +114,11 @@ class PrivacyStage:
         # Also for users who are not known: a state that cannot be read is in the changelog only.
         key = placed.request.user_id.encode()
         return [
-            OutgoingRecord(self._kafka.topic(topic), placed.partition, key, None)
-            for topic in _TOMBSTONES
+            OutgoingRecord(self._kafka.topic(topic), placed.partition, key, None, [*headers])
+            for topic, headers in (
+                (Topic.USER_STATE, ()),
+                (Topic.RECOMMENDATIONS, (note_of(placed),)),  # for others who keep lists
+            )
         ]
 
     def _note(
