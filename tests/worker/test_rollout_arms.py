@@ -99,6 +99,23 @@ def test_whoever_does_not_come_back_leaves_the_old_arm_a_few_at_a_time(monkeypat
     assert worker.journal.states()["u1"].events_seen == 1 + sum(e.user_id == "u1" for e in EVENTS)
 
 
+@pytest.mark.parametrize("mode", CandidateMode)
+def test_a_scrape_at_any_time_finds_the_users_of_all_arms(monkeypatch, mode):
+    worker = ArmsWorker(settings=SETTINGS)
+    before, after = halves()
+    worker.process(before)
+    worker.form(worker.first, tried(OtherModel(), 50, mode))
+    known = len({event.user_id for event in before})
+    shown = {"users_resident": [], "users_stored": []}
+    for name, values in shown.items():
+        monkeypatch.setattr(getattr(worker.metrics, name), "set", values.append)
+    for number, one in enumerate(after, start=len(before)):
+        worker.process([one], first_offset=number)
+    assert known == len({event.user_id for event in EVENTS})
+    assert len(shown["users_resident"]) >= len(after)
+    assert set(shown["users_resident"]) == {known} and set(shown["users_stored"]) == {0}
+
+
 def test_back_and_forth_nobody_is_lost_or_doubled():
     worker, models = ArmsWorker(settings=SETTINGS), [LoadedModel(OtherModel("b"), None)]
     models.append(worker.first)

@@ -105,6 +105,8 @@ class Arms:
         staying = {primary} if trial is None or trial.shadow else {primary, trial.arm}
         self._retired = [arm for arm in self.canonical() if arm not in staying]
         self._primary, self._trial = primary, trial
+        for arm in self._all():
+            arm.users.alone = False
         if self._owed is not None and trial is not None and trial.shadow:
             self._shadow_owed = self._owed.twin()
 
@@ -133,8 +135,7 @@ class Arms:
             answers = self.primary.process(events, owing)
         else:
             answers = self._process_divided(trial, events, owing)
-        if trial is not None or self._retired:
-            self.report()
+        self.report()
         return answers
 
     def forget_idle(self, events: int) -> Sequence[OutgoingRecord]:
@@ -181,9 +182,9 @@ class Arms:
         self._retired = [arm for arm in self._retired if len(arm.arena)]
 
     def report(self) -> None:
-        """Set the gauges."""
-        self.primary.users.report()
+        """Set the gauges, once each: a scrape may come at any time."""
         self._metrics.users_resident.set(sum(len(arm.arena) for arm in self.canonical()))
+        self._metrics.users_stored.set(self.primary.users.stored)
         self._metrics.rollout_retired_users.set(sum(len(arm.arena) for arm in self._retired))
 
     def close(self) -> None:

@@ -67,6 +67,8 @@ class Users:
         self._most_resident = most_resident
         self.ttl_ms = ttl_ms
         self._sweep = None if ttl_ms is None else IdleSweep(arena, store, ttl_ms)
+        self.alone = True
+        """Whether `report` sets the gauges: not if there are other arms, whose users count, too."""
 
     def bring_in(self, user_ids: Sequence[str], partitions: Sequence[int]) -> NDArray[np.int64]:
         """Have users in the arena; those not known get a slot at the model's starting point.
@@ -171,11 +173,16 @@ class Users:
         if self._sweep is not None:
             self._sweep.drop(partition)
 
+    @property
+    def stored(self) -> int:
+        """How many users are in the store."""
+        return sum(map(self._store.count, self._store.partitions))
+
     def report(self) -> None:
-        """Set the gauges."""
-        self._metrics.users_resident.set(len(self.arena))
-        stored = sum(map(self._store.count, self._store.partitions))
-        self._metrics.users_stored.set(stored)
+        """Set the gauges, if these are all users that there are."""
+        if self.alone:
+            self._metrics.users_resident.set(len(self.arena))
+            self._metrics.users_stored.set(self.stored)
 
     def close(self) -> None:
         """Close the store."""
