@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +13,7 @@ import msgspec
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from schemas.codec import Codec, build_codec
-from schemas.errors import BrokerError, QueueFullError, SettingsError
+from schemas.errors import BrokerError, QueueFullError, RefusedError, SettingsError
 from schemas.kafka_refusals import ask_for_topics, is_refusal, told
 from schemas.settings import Settings
 from schemas.topics import Topic
@@ -50,6 +51,9 @@ class Outbox:
     ) -> None:
         self.trouble = ""
         """What librdkafka last said of the connection; passing, for it goes on trying."""
+        self.ended = ""
+        """Why librdkafka takes no message any more, which nothing but another one mends; "" while
+        it does."""
         self._errors: deque[KafkaError] = deque(maxlen=_REMEMBERED)
         self._settings = settings
         self._process = os.getpid()
@@ -75,6 +79,7 @@ class Outbox:
         """Make sure that a broker answers and knows these topics; return their partitions.
 
         Raises:
+            RefusedError: it refuses credentials or certificates.
             BrokerError: it does not; the message says what would help.
         """
         brokers = self._settings.kafka.bootstrap_servers
@@ -85,7 +90,7 @@ class Outbox:
         except KafkaException as error:
             if is_refusal(error.args[0]):
                 refusal = told(error.args[0])
-                raise BrokerError(f"the Kafka broker at {brokers} refuses: {refusal}") from None
+                raise RefusedError(f"the Kafka broker at {brokers} refuses: {refusal}") from None
             raise BrokerError(
                 f"no Kafka broker answers at {brokers} (setting kafka.bootstrap_servers, "
                 f"--bootstrap-servers) within {timeout:g} s: "
@@ -156,7 +161,8 @@ class Outbox:
         try:
             served: int = self._producer.poll(timeout)
         except KafkaException as error:
-            self._on_error(error.args[0])  # fatal, so not told by callback; messages fail for it
+            self._on_end(error.args[0])  # fatal, so not told by callback; messages fail for it
+            time.sleep(timeout)  # told anew at every call, it must not keep a poller busy
             return 0
         return served
 
@@ -168,7 +174,7 @@ class Outbox:
         try:
             waiting: int = self._producer.flush(timeout)
         except KafkaException as error:
-            self._on_error(error.args[0])
+            self._on_end(error.args[0])
             return len(self._producer)
         return waiting
 
@@ -181,3 +187,9 @@ class Outbox:
         self._errors.append(error)
         if error.code() != KafkaError._ALL_BROKERS_DOWN:
             self.trouble = told(error)
+        if error.fatal():
+            self.ended = self.trouble
+
+    def _on_end(self, error: KafkaError) -> None:
+        self._on_error(error)
+        self.ended = self.trouble

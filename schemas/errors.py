@@ -45,6 +45,10 @@ class BrokerError(InnerloopError):
     """A Kafka broker cannot be started or reached, or refuses what is asked of it."""
 
 
+class RefusedError(BrokerError):
+    """Brokers refuse credentials or certificates: trying again cannot help."""
+
+
 class QueueFullError(BrokerError):
     """As many messages wait for the brokers as may: slow down, or try again later."""
 

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 
 from litestar import Litestar
 from litestar.config.cors import CORSConfig
+from litestar.datastructures import State
 from litestar.enums import ScopeType
 from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
@@ -29,6 +30,10 @@ _LOG = logging.getLogger(__name__)
 _ROUTES = {path: route for route, path in PATHS.items()}
 _SEGMENTS_LIBRARIES = PATHS[Route.SEGMENT] + "/"
 _DAY_S = 86_400
+
+ENDED = "ended"
+"""In the application's state: a function that returns why it can publish nothing any more; "" while
+it can."""
 _TRACE_HEADERS = (TRACEPARENT, TRACESTATE)
 
 
@@ -65,9 +70,13 @@ def build_app(
             if lost := await intake.close():
                 _LOG.warning("%d events were not acknowledged, and none of them accepted", lost)
 
+    def ended() -> str:
+        return "" if door.intake is None else door.intake.ended
+
     return Litestar(
         handlers(door),
         lifespan=[lifespan],
+        state=State({ENDED: ended}),
         cors_config=CORSConfig(
             allow_origins=list(settings.collector.allowed_origins),
             allow_methods=["GET", "POST"],

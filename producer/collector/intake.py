@@ -153,6 +153,11 @@ class Intake:
                 self._checked_at = time.monotonic()
         return self._trouble
 
+    @property
+    def ended(self) -> str:
+        """Why no event can be published any more, until another process is started; "" if so."""
+        return self._outbox.kafka.ended
+
     async def close(self) -> int:
         """Send what is waiting, and end; return how many events are not acknowledged."""
         return await self._outbox.close()

@@ -156,8 +156,8 @@ class _Pretty:
         count = "event" if found.events_seen == 1 else "events"
         line = (
             f"[dim]{at:%H:%M:%S}.{at.microsecond // 1000:03d}[/] "
-            f"[cyan]{escape(found.user_id)}[/] {found.events_seen} {count} "
-            f"[dim]{escape(found.variant)}[/] [green]{_duration(received.latency_ms)}[/]"
+            f"[cyan]{escape(_plain(found.user_id))}[/] {found.events_seen} {count} "
+            f"[dim]{escape(_plain(found.variant))}[/] [green]{_duration(received.latency_ms)}[/]"
         )
         if self._table:
             self._console.print(line)
@@ -184,7 +184,19 @@ class _Pretty:
 
     def _named(self, item_id: str) -> str:
         title = self._titles.of(item_id) if self._titles is not None else None
-        return f"{title} ({item_id})" if title else item_id
+        return _plain(f"{title} ({item_id})" if title else item_id)
+
+
+def _plain(text: str) -> str:
+    """Return a text with what would steer a terminal, or break the line, written out.
+
+    Ids come from browsers: one of them may hold a terminal's control sequences.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
+    )
 
 
 def _duration(ms: int) -> str:

@@ -13,10 +13,12 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from schemas.errors import BrokerError, SettingsError
+from schemas.http_head import BoundedHeads
 from schemas.settings import Settings
+from schemas.topics import Topic
+from worker.kafka_connection import connect, missing_topic
 from worker.metrics_endpoint import serve_metrics
 from worker.subscriber.gateway.app import Counted, build_app
 from worker.subscriber.gateway.metrics import GatewayMetrics
@@ -31,8 +33,8 @@ Announce = Callable[[str, str | None], None]
 """Called with the gateway's address and that of its metrics, if they are served."""
 
 
-class AbortableProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol, with a way for the application to cut a connection off.
+class AbortableProtocol(BoundedHeads):
+    """The HTTP protocol, with a way for the application to cut a connection off.
 
     Closing waits until a client has taken what is written, which one that does not read never does.
     """
@@ -107,10 +109,12 @@ def serve(settings: Settings, announce: Announce) -> None:
 
     Raises:
         SettingsError: an address cannot be bound, or a setting is wrong.
-        BrokerError: the topic cannot be read any more.
+        BrokerError: the brokers do not answer, refuse, or do not have a topic, or it cannot be read
+            any more.
     """
     gateway = settings.gateway
     metrics = GatewayMetrics()
+    _check_topics(settings)
     server = make_server(settings, metrics)
     # uvicorn raises the signal again when it has stopped: that is no reason to die of it.
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -126,6 +130,15 @@ def serve(settings: Settings, announce: Announce) -> None:
         raise server.trouble
     if not server.started:
         raise BrokerError("the gateway did not start; the log says why")
+
+
+def _check_topics(settings: Settings) -> None:
+    """Ask first: what goes wrong while the application starts comes out as its traceback."""
+    there = connect(settings.kafka).replicas
+    wanted = [Topic.RECOMMENDATIONS, *([Topic.CATALOG] if settings.gateway.titles else [])]
+    for name in map(settings.kafka.topic, wanted):
+        if name not in there:
+            raise missing_topic(name)
 
 
 def _stopped(_number: int, _frame: FrameType | None) -> None:
