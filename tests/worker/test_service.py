@@ -140,8 +140,13 @@ def test_new_changed_and_removed_items_count_while_running(filled, produce_all, 
         produce_all(filled, Topic.CLICKSTREAM, event_records([event("u", 0, "i100")]))
         drain(filled)
         assert worker.sample("innerloop_events_without_step_total", cause="unknown_item") == 1
-        # An item published before the event is known to it.
+        known = worker.sample("innerloop_catalogue_records_total", change="added")
         produce_all(filled, Topic.CATALOG, catalogue_records([100]))
+        # What has not been fetched yet of two topics has no order.
+        wait_until(
+            lambda: worker.sample("innerloop_catalogue_records_total", change="added") > known,
+            "the new item read",
+        )
         produce_all(filled, Topic.CLICKSTREAM, event_records([event("u", 1, "i100")]))
         drain(filled)
         gone = [(f"i{n}", None) for n in range(20)]
