@@ -167,7 +167,7 @@ def _time_axis(axes: Axes, span: Span) -> None:
     short = span.end - span.start < _SHORT_SPAN_S
     dates = _dates(span)
     axes.set_xlim(dates[0], dates[-1])
-    locator = AutoDateLocator(maxticks=7)  # type: ignore[no-untyped-call]
+    locator = AutoDateLocator(minticks=5, maxticks=12)  # type: ignore[no-untyped-call]
     formatter = DateFormatter("%H:%M:%S" if short else "%H:%M")  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(formatter)
