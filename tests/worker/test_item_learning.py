@@ -2,9 +2,9 @@
 
 import logging
 from collections import Counter
-from dataclasses import fields
 
 import msgspec
+import numpy as np
 import pytest
 from confluent_kafka import Message
 from recording_learner import Lesson, recording
@@ -16,7 +16,7 @@ from schemas.item_transitions import LAYOUT_VERSION, ItemTransition, ItemTransit
 from schemas.settings import WorkerSettings
 from worker.catalogue import ItemChange
 from worker.metrics import TransitionSource
-from worker.stages.decode import EventColumns
+from worker.stages.decode import pick
 
 DAY_MS = 86_400_000
 
@@ -352,8 +352,7 @@ def test_the_parts_of_a_micro_batch_may_come_in_any_order():
     decoded = parts.processor._decoder.decode(batch).events
     for user in ("u2", "u0", "u1"):
         chosen = [i for i, user_id in enumerate(decoded.user_ids) if user_id == user]
-        columns = {f.name: [getattr(decoded, f.name)[i] for i in chosen] for f in fields(decoded)}
-        parts.pipeline.process(EventColumns(**columns))
+        parts.pipeline.process(pick(decoded, np.array(chosen)))
     parts.journal.publish(parts.item_learning.records())
     assert blocks(parts.journal) == blocks(whole.journal)
     assert sorted(lessons(parts)) == sorted(lessons(whole))
