@@ -51,8 +51,6 @@ _LOG = logging.getLogger(__name__)
 
 _APART = 0.2
 """Of the latency target: micro-batches begin so far apart at least."""
-_BUSY_WAIT_S = 0.002
-"""Between two looks whether a micro-batch is acknowledged."""
 
 
 class Session:
@@ -239,7 +237,7 @@ class Session:
         """
         if not followed or self._take_over.pending:
             return 0.0
-        return _BUSY_WAIT_S if self._delivery.busy else IDLE_WAIT_S
+        return min(self._delivery.due_s, IDLE_WAIT_S)
 
     def close(self, *, keep: bool = False) -> None:
         """Leave the group and close the clients. What is owed is answered, if memory is in order.

@@ -1,5 +1,6 @@
 """Delivery at least once goes on beside the next micro-batch, in order, and stops at a failure."""
 
+import math
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -75,7 +76,7 @@ def test_one_micro_batch_waits_for_the_brokers_beside_the_next(delivery, brokers
     visible = []
     delivery.on_visible(lambda batches: visible.append((batches, list(brokers.calls))))
     batch(delivery, 1)  # nothing is acknowledged, and it does not wait
-    assert brokers.calls == [] and delivery.busy
+    assert brokers.calls == [] and delivery.due_s < PATIENCE_S
     with ThreadPoolExecutor(1) as other:
         second = other.submit(batch, delivery, 2)  # waits for the first one
         brokers.acknowledge(2)
@@ -85,7 +86,7 @@ def test_one_micro_batch_waits_for_the_brokers_beside_the_next(delivery, brokers
     delivery.give_up(Rebalance.REVOKED)
     assert brokers.calls == ["1a", "1b", "commit 1", "2a", "2b", "commit 2", "retry"]
     assert visible == [(1, ["1a"]), (1, ["1a", "1b", "commit 1", "2a"])]
-    assert not delivery.busy
+    assert delivery.due_s == math.inf
 
 
 @pytest.mark.parametrize("refused", ["1a", "1b"])
@@ -118,7 +119,7 @@ def test_a_commit_that_is_refused_is_raised(delivery, brokers):
     brokers.acknowledge(2)
     with pytest.raises(BrokerError, match="commit 1 was refused"):
         batch(delivery, 1)
-        while delivery.busy:
+        while delivery.due_s < PATIENCE_S:
             delivery.polled()
     assert brokers.calls == ["1a", "1b"]
 
@@ -129,7 +130,7 @@ def test_commits_are_apart_but_for_the_last_one(brokers, metrics, how):
     brokers.acknowledge(100)
     for number in (1, 2, 3):
         batch(delivery, number)
-        while delivery.busy:
+        while delivery.due_s < PATIENCE_S:
             delivery.polled()
     parts = ["1a", "1b", "commit 1", "2a", "2b", "3a", "3b"]
     assert brokers.calls == parts

@@ -8,6 +8,7 @@ a poll of the same consumer is over.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +27,8 @@ _AHEAD = 1
 _COMMIT_EVERY_S = 0.1
 """A commit has the reading thread wait for the brokers, and a crash before it costs no more than
 reading again what users' states tell is applied."""
+_LOOK_AGAIN_S = 0.002
+"""Between two looks whether a micro-batch is acknowledged."""
 _CLOSE_WAIT_S = 10.0
 
 
@@ -92,9 +95,13 @@ class AtLeastOnce:
         self._visible = visible
 
     @property
-    def busy(self) -> bool:
-        """Whether there are micro-batches whose records may not all be acknowledged yet."""
-        return bool(self._waiting)
+    def due_s(self) -> float:
+        """Seconds until there is something to look at or to commit; infinite if there is not."""
+        if self._waiting:
+            return _LOOK_AGAIN_S
+        if self._acknowledged or self._acknowledged_requests:
+            return max(0.0, self._next_commit - time.monotonic())
+        return math.inf
 
     def polled(self) -> None:
         """Commit what is acknowledged by now, if it is time.

@@ -10,6 +10,7 @@ records are produced again in another one. If they are not, everything in memory
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -96,9 +97,9 @@ class ExactlyOnce:
         self._visible = visible
 
     @property
-    def busy(self) -> bool:
-        """False: `settle` waits for what is going on."""
-        return False
+    def due_s(self) -> float:
+        """Infinite: `settle` waits for what is going on."""
+        return math.inf
 
     def polled(self) -> None:
         """Take note that all callbacks of the group were served.

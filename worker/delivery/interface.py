@@ -24,8 +24,8 @@ class Delivery(Protocol):
         ...
 
     @property
-    def busy(self) -> bool:
-        """Whether something is going on that should be looked after soon, with `settle`."""
+    def due_s(self) -> float:
+        """Seconds until something should be looked after, with `settle`; infinite if nothing is."""
         ...
 
     def polled(self) -> None:
