@@ -41,7 +41,7 @@ def test_commands_run():
         planned(flags)
 
 
-@pytest.mark.parametrize(("items", "workers"), [(48_000, (30, 660)), (2_000_000, (183, 4_026))])
+@pytest.mark.parametrize(("items", "workers"), [(48_000, (23, 506)), (2_000_000, (169, 3_718))])
 def test_paper_estimate_is_what_the_command_says(items, workers):
     paper = "--events-per-second 1000000 --mean-events-per-second 300000 --users 1000000000"
     plan = planned(f"{paper} --items {items} --cells 22")
