@@ -1,7 +1,8 @@
 """Every figure that plans are computed from, and where it was measured. The only place for them.
 
-All are of 2 shared virtual cores of an Intel Xeon (AVX-512 VNNI, AMX) without a GPU, Apache Kafka on the
-same cores, d = 96, r = 8, M = 256, 48,000 items and lists of 20 unless something else is said.
+All are of 2 shared virtual cores of an Intel Xeon (AVX-512 VNNI, AMX) without a GPU, Apache Kafka
+on the same cores, d = 96, r = 8, M = 256, 48,000 items and lists of 20 unless something else is
+said.
 """
 
 from __future__ import annotations
