@@ -257,7 +257,7 @@ def engines(
     ] = None,
     events: Annotated[
         int | None,
-        typer.Option(min=1, help="Events of a repetition. (default: 10000)", show_default=False),
+        typer.Option(min=1, help="Events of a repetition. (default: 30000)", show_default=False),
     ] = None,
     environments: Annotated[
         Path | None,
@@ -286,7 +286,7 @@ def engines(
 
     plan = EnginesPlan(
         engines=tuple(engine or NAMES),
-        events=events or (300 if quick else 10_000),
+        events=events or (300 if quick else 30_000),
         repeats=repetitions(repeats, quick),
         environments=environments,
         workload=workload_of(

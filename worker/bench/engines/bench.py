@@ -68,7 +68,7 @@ class EnginesPlan:
     """What to measure."""
 
     engines: tuple[str, ...] = NAMES
-    events: int = 10_000
+    events: int = 30_000
     repeats: int = 5
     environments: Path | None = None
     """Folder for the engines' environments, kept for the next time; None makes them anew."""
