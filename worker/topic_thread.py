@@ -18,13 +18,15 @@ from worker.topic_follower import TopicFollower
 _LOG = logging.getLogger(__name__)
 _MOST_AT_ONCE = 5000
 _POLL_S = 0.2
+_ASK_AGAIN_S = 5.0
 
 
 class TopicThread(Generic[MessageT]):
     """Follows a topic from its beginning in a thread of its own, once started.
 
-    Records that cannot be used are passed over: the worker has said so. Where the brokers refuse to
-    be read for good, the thread ends with a warning, and what was told holds.
+    Records that cannot be used are passed over: the worker has said so. A schema registry that
+    does not answer is asked again. Where the brokers refuse to be read for good, the thread ends
+    with a warning, and what was told holds.
 
     Args:
         settings: brokers and wire format.
@@ -35,6 +37,7 @@ class TopicThread(Generic[MessageT]):
         name: of the thread.
         once_ended: what a warning says it means that the thread ended by itself.
         refresh_s: how often to look for partitions that were added, seconds.
+        ask_again_s: how soon to ask a schema registry again that did not answer, seconds.
 
     Raises:
         BrokerError: the brokers do not answer, or do not have the topic.
@@ -52,11 +55,13 @@ class TopicThread(Generic[MessageT]):
         name: str,
         once_ended: str,
         refresh_s: float = 60.0,
+        ask_again_s: float = _ASK_AGAIN_S,
     ) -> None:
         self._decode = build_codec(settings.wire).decoder(kind)
         self._put = put
         self._remove = remove
         self._once_ended = once_ended
+        self._ask_again_s = ask_again_s
         self._follower = TopicFollower(settings.kafka, topic, 0, refresh_s)
         self._stop = threading.Event()
         self._complete = threading.Event()
@@ -86,7 +91,7 @@ class TopicThread(Generic[MessageT]):
                     self._take(message)
                 if self._follower.caught_up:
                     self._complete.set()
-        except (BrokerError, RegistryError) as error:
+        except BrokerError as error:
             _LOG.warning("%s: %s", self._once_ended, error)
         finally:
             self._follower.close()
@@ -97,8 +102,23 @@ class TopicThread(Generic[MessageT]):
             # What is no UTF-8 is nobody's id.
             self._remove((message.key() or b"").decode(errors="replace"))
             return
-        try:
-            taken = self._decode(value)
-        except DECODE_ERRORS:
-            return
-        self._put(taken)
+        taken = self._decoded(value)
+        if taken is not None:
+            self._put(taken)
+
+    def _decoded(self, value: bytes) -> MessageT | None:
+        """Return the message; None if it is none, or the end comes while the registry is asked."""
+        asked_before = False
+        while not self._stop.is_set():
+            try:
+                return self._decode(value)
+            except DECODE_ERRORS:
+                return None
+            except RegistryError as error:
+                if not asked_before:
+                    _LOG.warning(
+                        "%s until the schema registry answers: %s", self._once_ended, error
+                    )
+                asked_before = True
+                self._stop.wait(self._ask_again_s)
+        return None

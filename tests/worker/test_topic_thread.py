@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from schemas.catalog import CatalogItem
-from schemas.errors import BrokerError
+from schemas.errors import BrokerError, RegistryError
 from schemas.topics import Topic
 from worker.kafka_admin import create_topics
 from worker.topic_follower import TopicFollower
@@ -65,7 +65,42 @@ def thread(settings, shelf, produce_all):
         remove=shelf.ids.discard,
         name="test",
         once_ended="nothing more is told",
+        ask_again_s=0.01,
     )
+
+
+def test_asks_a_registry_again_that_did_not_answer(thread, shelf, caplog, monkeypatch):
+    decode, failures = thread._decode, ["down", "still down", "down again"]
+
+    def answers_at_last(value: bytes) -> CatalogItem:
+        if failures:
+            raise RegistryError(failures.pop(0))
+        return decode(value)
+
+    monkeypatch.setattr(thread, "_decode", answers_at_last)
+    thread.start()
+    try:
+        assert thread.wait(PATIENCE_S)
+        assert shelf.ids == {"kept"}
+    finally:
+        thread.close()
+    assert [record.getMessage() for record in caplog.records if "registry" in record.message] == [
+        "nothing more is told until the schema registry answers: down"
+    ]
+
+
+def test_a_registry_that_never_answers_does_not_keep_it_from_its_end(thread, monkeypatch):
+    asked = threading.Event()
+
+    def never(value: bytes) -> CatalogItem:
+        asked.set()
+        raise RegistryError("down")
+
+    monkeypatch.setattr(thread, "_decode", never)
+    thread.start()
+    assert asked.wait(PATIENCE_S)
+    thread.close()
+    assert not thread.wait(0)
 
 
 def test_tells_what_the_topic_holds_and_goes_on(settings, thread, shelf, produce_all):
