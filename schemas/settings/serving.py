@@ -56,7 +56,13 @@ class WorkerSettings(Section):
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="auto takes cuda where there is one"
     )
-    batch_events: int = Field(512, ge=1, le=65_536, description="most events in a micro-batch")
+    batch_events: int = Field(
+        2048,
+        ge=1,
+        le=65_536,
+        description="most events in a micro-batch, which are taken where so many wait that "
+        "latency_target_ms is missed anyway",
+    )
     batch_wait_ms: int = Field(
         0,
         ge=0,
