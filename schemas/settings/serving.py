@@ -186,7 +186,12 @@ class WorkerSettings(Section):
         description="serve what the topic `models` says (innerloop models), starting with bundle",
     )
     variant: str = Field("default", min_length=1, description="label on recommendations")
-    threads: int | None = Field(None, ge=1, description="CPU threads; without it, torch's default")
+    threads: int | None = Field(
+        None,
+        ge=1,
+        description="CPU threads that share the search over the catalogue; without it, as many as "
+        "torch would take. Torch itself takes one",
+    )
 
     @property
     def coalesces(self) -> bool:

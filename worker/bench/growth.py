@@ -30,6 +30,7 @@ from worker.bench.report import Report, Run, Value
 from worker.bench.stand import stand
 from worker.bench.workload import BIAS, Workload
 from worker.demo.children import Children
+from worker.ranking_index.shares import serving_threads
 
 AXES = ("users", "catalogue", "storms", "partitions", "workers")
 
@@ -166,7 +167,9 @@ def _in_process(
     variants: dict[str, Callable[[], float]] = {
         name: partial(micro_batches, place) for name, place in places.items()
     }
-    for name, seconds in alternate(variants, plan.repeats).items():
+    with serving_threads(plan.workload.settings.worker.threads):
+        measured = alternate(variants, plan.repeats)
+    for name, seconds in measured.items():
         point, place = points[int(name)], places[name]
         case: dict[str, Value] = {
             "users": point.workload.users,

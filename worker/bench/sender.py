@@ -22,6 +22,9 @@ from confluent_kafka import KafkaError, Message, Producer
 from schemas.errors import BenchError
 
 _LEAD_S = 0.05
+_TICK_S = 0.001
+"""Records due within it are sent together, at its end: to wake up for each by itself would take the
+sender a quarter of a core at 5,000 a second. They count from when they were due."""
 _FLUSH_WITHIN_S = 60.0
 
 
@@ -125,7 +128,7 @@ def send(order: Order, start: float) -> Sent:
         # Sleeping, not spinning: the core is wanted by what is measured.
         while (wait := due - time.monotonic()) > 0:
             producer.poll(0)
-            time.sleep(wait)
+            time.sleep(max(wait, _TICK_S))
         worst = max(worst, -wait)
         while True:
             try:
@@ -134,7 +137,6 @@ def send(order: Order, start: float) -> Sent:
                 producer.poll(0.01)
             else:
                 break
-        producer.poll(0)
     waiting = producer.flush(_FLUSH_WITHIN_S)
     return Sent(worst, time.monotonic() - start, len(failures) + waiting)
 

@@ -25,8 +25,8 @@ _LOGGING = Path(__file__).with_name("kafka-log4j2.properties")
 _LOG_TAIL = 3000
 
 _JVM_OPTIONS = ("-XX:+ExitOnOutOfMemoryError", "-XX:+UseParallelGC")
-"""G1, Java's own choice, counts requests of half a region as humongous; with regions of 1 MiB, which
-a heap this small gets, that has it mark without end: a quarter of a core, measured."""
+"""G1, Java's own choice, counts requests of half a region as humongous; with regions of 1 MiB, as
+a heap this small has, that has it mark without end: a quarter of a core."""
 
 # One node holds every copy. Internal topics are small, so that a broker starts and stops fast; the
 # session is short, because after a crash the node's new self is let in when the old one's is over.

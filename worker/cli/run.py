@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from schemas.errors import SettingsError
+from schemas.settings import Settings
 from worker.cli.options import (
     BootstrapServersOption,
     ConfigOption,
@@ -86,13 +87,16 @@ def run_worker(
         )
     set_up_logging(settings.logging, verbose=verbose)
 
-    import torch
+    from worker.ranking_index.shares import serving_threads
 
+    with serving_threads(settings.worker.threads):
+        _serve(settings)
+
+
+def _serve(settings: Settings) -> None:
     from worker.rollout.loading import bundle_loader
     from worker.service import WorkerService
 
-    if settings.worker.threads is not None:
-        torch.set_num_threads(settings.worker.threads)
     if settings.worker.bundle is None:
         service = WorkerService(settings, None)
     else:

@@ -19,7 +19,7 @@ from worker.model.mixing import collect_wanted
 from worker.ranking_index.index import ItemIndex, Nearest
 from worker.ranking_index.lists import merge, most_similar, own_products
 from worker.ranking_index.narrowing import Narrowing, narrow_own
-from worker.ranking_index.shares import in_shares
+from worker.ranking_index.shares import in_shares, threads_at_hand
 from worker.rows import NO_ITEM
 from worker.stages.ranking_task import Lists, Mixing, RankingTask
 
@@ -55,7 +55,7 @@ class _Ranking:
         self._vectors: NDArray[np.float32] = task.catalogue.vectors.numpy()
         self._findable = index.findable
         self._recent = task.recent_rows
-        self._threads = torch.get_num_threads()
+        self._threads = threads_at_hand()
         self._prior = task.prior
         self._policy = task.policy
         self._narrowing = None if task.policy is None else task.policy.narrowing

@@ -8,6 +8,7 @@ from pathlib import Path
 import faust
 
 from worker.bench.engines.job import Job, Order
+from worker.ranking_index.shares import serving_threads
 
 
 def main(order: Order) -> None:
@@ -44,4 +45,6 @@ def main(order: Order) -> None:
 
 
 if __name__ == "__main__":
-    main(Order.read(Path(sys.argv[1])))
+    told = Order.read(Path(sys.argv[1]))
+    with serving_threads(told.threads):
+        main(told)

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
-import torch
 
 from schemas.clickstream import ClickstreamEvent
 from schemas.codec import JsonCodec
@@ -62,8 +61,6 @@ class Job:
     """
 
     def __init__(self, order: Order) -> None:
-        if order.threads is not None:
-            torch.set_num_threads(order.threads)
         bundle = Path(order.bundle)
         self._model = load_model(bundle)
         catalogue = load_catalogue(self._model, shop_of(bundle).items())

@@ -13,6 +13,7 @@ from quixstreams import Application
 from quixstreams.sinks import BatchingSink, SinkBatch
 
 from worker.bench.engines.job import Job, Order, Output
+from worker.ranking_index.shares import serving_threads
 
 
 def main(order: Order, how: str) -> None:
@@ -65,4 +66,6 @@ class _JobSink(BatchingSink):  # type: ignore[misc]
 
 
 if __name__ == "__main__":
-    main(Order.read(Path(sys.argv[1])), sys.argv[2])
+    told = Order.read(Path(sys.argv[1]))
+    with serving_threads(told.threads):
+        main(told, sys.argv[2])
