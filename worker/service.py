@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -47,6 +47,7 @@ class WorkerService:
         metrics: where it is watched; None makes a registry of its own.
         item_memory: of the bundle; None if it has none. Left alone where worker.item_memory is off.
         load: loads the bundles that plans of models name; None loads them as they are trained.
+        on_serving: called in `run` whenever all is loaded and serving begins.
 
     Raises:
         SettingsError: worker.state_key_file is not a file of keys that only the worker may read.
@@ -59,6 +60,8 @@ class WorkerService:
         metrics: WorkerMetrics | None = None,
         item_memory: MemorySource | None = None,
         load: ModelLoader | None = None,
+        *,
+        on_serving: Callable[[], object] = lambda: None,
     ) -> None:
         self.settings = settings
         self.metrics = metrics or WorkerMetrics()
@@ -66,6 +69,7 @@ class WorkerService:
         self._own = None if model is None else LoadedModel(model, memory)
         self._load = load or bundle_loader(settings.worker)
         self._sealing = sealing_of(settings.worker.state_key_file)
+        self._on_serving = on_serving
         self._stop = threading.Event()
         self._health = Health(settings.metrics.stuck_seconds)
         self.metrics.watch(self._health)
@@ -154,6 +158,7 @@ class WorkerService:
         well = False
         try:
             session.start()
+            self._on_serving()
             self.serving.set()
             while not self._stop.is_set():
                 with out_of_memory_explained(self.settings.worker):

@@ -94,15 +94,18 @@ def run_worker(
 
 
 def _serve(settings: Settings) -> None:
+    from worker.heap import keep_what_is_loaded
     from worker.rollout.loading import bundle_loader
     from worker.service import WorkerService
 
     if settings.worker.bundle is None:
-        service = WorkerService(settings, None)
+        service = WorkerService(settings, None, on_serving=keep_what_is_loaded)
     else:
         own = bundle_loader(settings.worker)(settings.worker.bundle)
         _LOG.info("model %s on %s", own.model.version, own.model.device)
-        service = WorkerService(settings, own.model, item_memory=own.memory)
+        service = WorkerService(
+            settings, own.model, item_memory=own.memory, on_serving=keep_what_is_loaded
+        )
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         service.stop()
