@@ -41,12 +41,12 @@ def test_commands_run():
         planned(flags)
 
 
-@pytest.mark.parametrize(("items", "workers"), [(48_000, (23, 506)), (2_000_000, (169, 3_718))])
+@pytest.mark.parametrize(("items", "workers"), [(48_000, (22, 506)), (2_000_000, (173, 3_979))])
 def test_paper_estimate_is_what_the_command_says(items, workers):
     paper = "--events-per-second 1000000 --mean-events-per-second 300000 --users 1000000000"
-    plan = planned(f"{paper} --items {items} --cells 22")
+    plan = planned(f"{paper} --items {items} --cells 23")
     assert (plan["workers"], plan["total_workers"]) == workers
     assert f"{workers[0]}" in GUIDE and f"{workers[1]:,}" in GUIDE
     assert size(plan["total_broker_disk_bytes"]) == "1.3 PB"
-    assert size(plan["broker_in_bytes_per_second"]) == "177.4 MB"
-    assert size(plan["changelog_bytes"]) == "64.1 GB"
+    assert size(plan["broker_in_bytes_per_second"]) == "169.7 MB"
+    assert size(plan["changelog_bytes"]) == "61.3 GB"

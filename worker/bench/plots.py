@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from schemas.errors import BenchError
 from worker.bench.report import Report, Result
+from worker.bench.table import number
 from worker.evaluation.curves import COLOURS, MARKERS
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def _bars(axes: Axes, results: list[Result], view: _View) -> None:
         axes.plot([spread.min, spread.max], [row, row], color=COLOURS[0], linewidth=2)
         axes.plot([spread.median], [row], color=COLOURS[0], marker="o", markersize=8)
         axes.annotate(
-            f"{spread.median:,.4g}",
+            number(spread.median),
             (spread.median, row),
             textcoords="offset points",
             xytext=(0, 8),

@@ -87,17 +87,18 @@ def _value(value: Value) -> str:
 
 
 def _spread(spread: Spread) -> str:
-    median = _number(spread.median)
+    median = number(spread.median)
     if spread.min == spread.max:
         return median
-    return f"{median} ({_number(spread.min)}–{_number(spread.max)})"
+    return f"{median} ({number(spread.min)}–{number(spread.max)})"
 
 
 def _median(spread: Spread) -> str:
-    return _number(spread.median)
+    return number(spread.median)
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
+    """Return a figure as it is shown: thousands in full, all else to four places."""
     if abs(value) >= 1000:
         return f"{value:,.0f}"
     return f"{value:.4g}"

@@ -38,10 +38,14 @@ MACHINE_CORES = Figure(2, "cores", RESULTS)
 """Of the machine that all this was measured on, the broker's among them."""
 
 WITHOUT_MEMORY = Throughput(
-    Figure(12_382, "events/s", RESULTS), Figure(72, "µs", RESULTS), ((0.25, 46), (0.5, 115))
+    Figure(20_831, "events/s", RESULTS),
+    Figure(58, "µs", RESULTS),
+    ((0.25, 72), (0.375, 146), (0.5, 176)),
 )
 WITH_MEMORY = Throughput(
-    Figure(7_574, "events/s", RESULTS), Figure(132, "µs", RESULTS), ((0.25, 69), (0.5, 147))
+    Figure(9_960, "events/s", RESULTS),
+    Figure(126, "µs", RESULTS),
+    ((0.25, 82), (0.375, 142), (0.5, 267)),
 )
 
 _RANKING = "docs/decisions/0010-ranking-on-cpu.md"
