@@ -28,6 +28,7 @@ GROUND = {
     "worker.rows",
     "worker.shards",
     "worker.tables",
+    "worker.threads",
     "worker.topk",
 }
 """What anybody in `worker` may use: it knows nothing but itself."""

@@ -3,7 +3,10 @@
 import subprocess
 import sys
 
+from fake_model import FakeModel
 from running_worker import RunningWorker, make_topics, with_worker
+
+from worker.service import WorkerService
 
 CODE = """
 import gc
@@ -41,7 +44,9 @@ def test_a_worker_tells_that_it_begins_to_serve(embedded_settings):
     make_topics(settings)
     worker = RunningWorker(settings)
     told = []
-    worker.service._on_serving = lambda: told.append(worker.service.serving.is_set())
+    worker.service = service = WorkerService(
+        settings, FakeModel(), on_serving=lambda: told.append(service.serving.is_set())
+    )
     worker.start()
     worker.stop()
     assert told == [False]

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from worker.ranking_index.shares import in_shares, serving_threads, threads_at_hand
+from worker.ranking_index.shares import in_shares
+from worker.threads import serving_threads, threads_at_hand
 
 
 @pytest.mark.parametrize("n", [0, 1, 7, 64, 1000])

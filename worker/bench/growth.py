@@ -30,7 +30,7 @@ from worker.bench.report import Report, Run, Value
 from worker.bench.stand import stand
 from worker.bench.workload import BIAS, Workload
 from worker.demo.children import Children
-from worker.ranking_index.shares import serving_threads
+from worker.threads import serving_threads
 
 AXES = ("users", "catalogue", "storms", "partitions", "workers")
 

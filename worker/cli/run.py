@@ -87,7 +87,7 @@ def run_worker(
         )
     set_up_logging(settings.logging, verbose=verbose)
 
-    from worker.ranking_index.shares import serving_threads
+    from worker.threads import serving_threads
 
     with serving_threads(settings.worker.threads):
         _serve(settings)

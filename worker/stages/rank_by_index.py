@@ -19,9 +19,10 @@ from worker.model.mixing import collect_wanted
 from worker.ranking_index.index import ItemIndex, Nearest
 from worker.ranking_index.lists import merge, most_similar, own_products
 from worker.ranking_index.narrowing import Narrowing, narrow_own
-from worker.ranking_index.shares import in_shares, threads_at_hand
+from worker.ranking_index.shares import in_shares
 from worker.rows import NO_ITEM
 from worker.stages.ranking_task import Lists, Mixing, RankingTask
+from worker.threads import threads_at_hand
 
 _AT_ONCE = 256
 """Users whose candidates are in memory at once."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import faust
 
 from worker.bench.engines.job import Job, Order
-from worker.ranking_index.shares import serving_threads
+from worker.threads import serving_threads
 
 
 def main(order: Order) -> None:

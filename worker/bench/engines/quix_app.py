@@ -13,7 +13,7 @@ from quixstreams import Application
 from quixstreams.sinks import BatchingSink, SinkBatch
 
 from worker.bench.engines.job import Job, Order, Output
-from worker.ranking_index.shares import serving_threads
+from worker.threads import serving_threads
 
 
 def main(order: Order, how: str) -> None:
